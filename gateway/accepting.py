@@ -1,0 +1,193 @@
+"""What becomes of a relayed mail after its final dot: who may send it, what the line says, the commit, the answer.
+
+Implements ``Accepting`` for the relay. The order is: From names the touchpoint, the user's grants are judged, the
+touchpoint must be one that mail can leave by, the line is walked, the spool commits; only then 250. Every doubt is a
+4xx and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+
+from gateway.auth.passwords import verify_password
+from gateway.deciding import Walk, decide_alone
+from gateway.events import MailFact, MailWhat
+from gateway.services import Services
+from gateway.smtp_grammar import Reply
+from gateway.submission import Submission
+from pipeline import header_writer
+from pipeline.conversation import conversation_key
+from pipeline.errors import StaleVersion, StoreFull
+from pipeline.headers import Headers, date_header
+from pipeline.lifecycle import ConnectionState
+from pipeline.line import Outcome
+from pipeline.mail import Direction, Envelope, Mail, RelayUser
+from pipeline.splice import apply, ordered
+from pipeline.store import content
+from pipeline.store.content import ContentWriter
+from pipeline.touchpoint import Touchpoint, normalise
+from pipeline.verdict import Action, Splice
+
+STALE_TRIES = 20
+STALE_PAUSE = 0.05
+NO_ROOM = Reply(452, "4.3.1", "No room on the disk, try again later")
+BUSY = Reply(451, "4.3.0", "Try again later")
+
+
+class RelayCounter:
+    """The relay's way into the spool."""
+
+    def __init__(
+        self, services: Services, state_of: Callable[[int], ConnectionState], wake_sender: Callable[[int], None]
+    ) -> None:
+        self._services = services
+        self._state_of = state_of
+        self._wake_sender = wake_sender
+        self._networks = [(ip_network(each.cidr), each.user) for each in services.settings.relay.networks]
+
+    async def sign_in(self, name: str, password: str) -> RelayUser | None:
+        """Whose credentials these are; the same work is done for a name that nobody has."""
+        directory = self._services.directory
+        known = directory.password_hashes.get(name)
+        good = await asyncio.to_thread(verify_password, known, password)
+        return directory.relay_users.get(name) if good else None
+
+    def user_of_network(self, peer_ip: str) -> RelayUser | None:
+        """The relay user that the settings name for this client, where somebody made one of that name."""
+        peer = ip_address(peer_ip)
+        name = next((user for network, user in self._networks if peer in network), None)
+        return None if name is None else self._services.directory.relay_users.get(name)
+
+    def content_writer(self) -> ContentWriter:
+        """Where big content goes while it is read."""
+        return ContentWriter(self._services.store)
+
+    async def submit(self, submission: Submission) -> Reply:
+        """Judge, decide, commit; what to answer the client."""
+        try:
+            reply = await self._submit(submission)
+        except StoreFull:
+            reply = NO_ROOM
+        except StaleVersion:
+            reply = BUSY
+        if reply.code >= 400 and submission.written is not None:
+            await content.forget(self._services.store, submission.written)
+        return reply
+
+    async def _submit(self, submission: Submission) -> Reply:
+        headers = Headers.scan(submission.opening)
+        refusal = unreadable(headers)
+        for _ in range(STALE_TRIES if refusal is None else 0):
+            found = self._touchpoint_for(headers, submission)
+            if isinstance(found, Reply):
+                return found
+            mail = self._mail(found, headers, submission)
+            outcome = await decide_alone(self._services, found, self._services.outbound, Walk(mail=mail))
+            if outcome.action is Action.REJECT:
+                return Reply(550, outcome.code or "5.7.1", _one_line(outcome.reason))
+            if outcome.action is Action.DEFER:
+                return Reply(451, "4.7.1", _one_line(outcome.reason))
+            try:
+                return await self._commit(found, outcome, submission)
+            except StaleVersion:
+                await asyncio.sleep(STALE_PAUSE)
+        return refusal or BUSY
+
+    def _touchpoint_for(self, headers: Headers, submission: Submission) -> Touchpoint | Reply:
+        """The touchpoint that the mail leaves by, or why it may not."""
+        directory = self._services.directory
+        user = directory.relay_users.get(submission.user.name, submission.user)
+        touchpoint = directory.find(headers.author)
+        if touchpoint is None or touchpoint.id not in user.grants:
+            return Reply(550, "5.7.1", "From: is no touchpoint that you may send as")
+        sender = submission.envelope.sender or ""
+        for address in (sender, *_other_authors(headers)):
+            other = directory.find(address)
+            if address and (other is None or other.id != touchpoint.id):
+                return Reply(550, "5.7.1", "MAIL FROM, Sender and From must name the same touchpoint")
+        if not touchpoint.active or self._state_of(touchpoint.id) is ConnectionState.NEW:
+            return Reply(451, "4.3.2", "This touchpoint is not in use at present, try again later")
+        return touchpoint
+
+    def _mail(self, touchpoint: Touchpoint, headers: Headers, submission: Submission) -> Mail:
+        seed = secrets.token_hex(16)
+        given = ""
+        if not headers.message_id:
+            ids = self._services.directory.installation.message_ids
+            given = ids.make(conversation_key(touchpoint.id, seed), seed)
+        return Mail(
+            direction=Direction.OUT,
+            envelope=Envelope(sender=submission.envelope.sender, recipients=submission.envelope.recipients),
+            opening=submission.opening,
+            headers=headers,
+            size=submission.size,
+            received_at=self._services.clock(),
+            seed=seed,
+            sha256=submission.sha256,
+            relay_user=self._services.directory.relay_users.get(submission.user.name, submission.user),
+            given_id=given,
+        )
+
+    async def _commit(self, touchpoint: Touchpoint, outcome: Outcome, submission: Submission) -> Reply:
+        outcome = self._with_trace(outcome, submission)
+        body = submission.data if submission.data is not None else submission.written
+        assert body is not None
+        recipients = submission.envelope.recipients
+        entry_id = await self._services.spool.submit(touchpoint, outcome, body, recipients)
+        held = outcome.action is Action.HOLD
+        what = MailWhat.HELD if held else MailWhat.ACCEPTED
+        self._services.events.publish(MailFact(what, entry_id, touchpoint.id, outcome.reason))
+        if not held:
+            self._wake_sender(touchpoint.id)
+        return Reply(250, "2.0.0", f"Accepted as mail {entry_id}")
+
+    def _with_trace(self, outcome: Outcome, submission: Submission) -> Outcome:
+        """Put our trace field, and the fields that are missing, on top; everything below stays as it came."""
+        mail = outcome.mail
+        top = self._trace(submission, outcome.at)
+        if not mail.headers.message_id:
+            top += header_writer.write_field("Message-ID", header_writer.Encoded(mail.given_id))
+        if not mail.headers.first("date"):
+            top += header_writer.write_field("Date", date_header(outcome.at))
+        splices = ordered((Splice(0, 0, top), *outcome.splices))
+        self._recheck(mail, splices, top)
+        return replace(outcome, splices=splices)
+
+    def _trace(self, submission: Submission, at: float) -> bytes:
+        """RFC 5321 section 4.4."""
+        helo = header_writer.clean(submission.helo)[:200] or "unknown"
+        host = self._services.settings.hostname
+        text = f"from {helo} ([{submission.peer}]) by {host} with {submission.with_protocol}; {date_header(at)}"
+        return header_writer.write_field("Received", header_writer.Encoded(text))
+
+    def _recheck(self, mail: Mail, splices: tuple[Splice, ...], top: bytes) -> None:
+        """Read the header section that will go out again: nothing may stand in it that was not meant."""
+        end = mail.headers.end
+        section = apply(mail.opening[:end], [each for each in splices if each.offset + each.length <= end])
+        added = Headers.scan(top + b"\r\n").names
+        header_writer.recheck(section, [*(field.name for field in mail.headers.fields), *added])
+
+
+def unreadable(headers: Headers) -> Reply | None:
+    """A mail whose header section cannot be trusted is not sent on."""
+    if headers.degraded:
+        return Reply(550, "5.6.0", _one_line(headers.degraded))
+    if headers.count("from") != 1 or not headers.author:
+        return Reply(550, "5.6.0", "There must be one From: with one address")
+    if headers.count("sender") > 1 or headers.count("message-id") > 1 or headers.count("date") > 1:
+        return Reply(550, "5.6.0", "A field that may stand once stands twice")
+    return None
+
+
+def _other_authors(headers: Headers) -> list[str]:
+    """Every further address that claims to have sent the mail (RFC 5322 sections 3.6.2 and 3.6.6)."""
+    names = ("sender", "resent-from", "resent-sender")
+    return [normalise(each.address) for name in names for each in headers.addresses(name)]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.encode("ascii", "replace").decode().split())[:300]

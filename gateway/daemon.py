@@ -1,0 +1,376 @@
+"""The composition root: builds the parts, connects them, starts them, stops them. It decides nothing.
+
+Start: hold the store, settle what the last death left open, load the directory, start a ``Post`` for each touchpoint,
+open the relay, then the control socket; only then READY. Stop: relay and socket first, then the lanes with a grace
+for the mail in hand, then the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import signal
+import socket
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from gateway import __version__, systemd
+from gateway.accepting import RelayCounter
+from gateway.auth.secrets import Secrets, load_key
+from gateway.connecting import Survey, begin, check_alone, skip_to_now, survey, try_sending
+from gateway.connectors import Receiving, Sending
+from gateway.events import Events, HouseFact, HouseWhat
+from gateway.flight import Flight
+from gateway.post import Post
+from gateway.services import Budget, Services
+from gateway.settings import Listener, Relay, Settings
+from gateway.submission import ListenerSettings, Mode, RelayLimits
+from gateway.watchdog import Watchdog
+from pipeline import directory, touchpoints
+from pipeline.account import Account, account
+from pipeline.errors import PostroomError, Refused
+from pipeline.lifecycle import ConnectionState
+from pipeline.line import Line
+from pipeline.spool import Spool
+from pipeline.store.sqlite import SqliteStore
+from pipeline.touchpoint import Touchpoint
+
+log = logging.getLogger("postroom.daemon")
+
+GRACE = 30.0
+"""Seconds that a mail which is being handed over has when the daemon stops."""
+PASSWORD = "password"
+
+
+class Daemon:
+    """The running house."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+        self.settings = settings
+        self.started_at = clock()
+        self.events = Events(secrets.token_hex(8))
+        self.ports: dict[str, int] = {}
+        """Where the relay listens, by the listener's name."""
+        self._clock = clock
+        self._posts: dict[int, Post] = {}
+        self._changing = asyncio.Lock()
+
+    # -- start and stop ----------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bring everything up; raises Refused with what is in the way."""
+        settings = self.settings
+        self.store = await SqliteStore.open(settings.store)
+        self.secrets = Secrets(load_key(settings.key_file))
+        self.spool = Spool(self.store, self._clock, settings.retry)
+        self._flight = Flight(settings.state_dir / "flight")
+        unknown, waiting, swept = await self.spool.recover(self._flight.in_hand())
+        if unknown or waiting or swept:
+            log.warning("after the last end: %d sends unknown, %d waiting again, %d partial contents swept",
+                        unknown, waiting, swept)  # fmt: skip
+        self._flight.wipe()
+        await self.store.write(lambda tx: directory.first_start(tx, secrets.token_bytes(directory.RANDOM_NEEDED)))
+        self.services = await self._services()
+        self._watchdog = Watchdog()
+        for touchpoint_id in self.directory.touchpoints:
+            await self._open(touchpoint_id)
+        await self._open_relay()
+        await self._open_socket()
+        self.events.publish(HouseFact(HouseWhat.STARTED, __version__))
+
+    async def _services(self) -> Services:
+        settings = self.settings
+        return Services(
+            settings=settings,
+            store=self.store,
+            spool=self.spool,
+            events=self.events,
+            flight=self._flight,
+            budget=Budget(settings.intake.memory_bytes),
+            inbound=Line(settings.line(settings.lines.inbound)),
+            outbound=Line(settings.line(settings.lines.outbound)),
+            directory=await self._load(),
+            clock=self._clock,
+            chance=random.random,
+            receiving=self._receiving,
+            sending=self._sending,
+        )
+
+    async def _open(self, touchpoint_id: int) -> None:
+        row = await self.store.read(lambda tx: touchpoints.live(tx, touchpoint_id))
+        post = Post(self.services, touchpoint_id, connected_before=row["signed_in_at"] > 0)
+        self._posts[touchpoint_id] = post
+        post.start()
+
+    async def _open_relay(self) -> None:
+        from gateway.relay import listen
+
+        counter = RelayCounter(self.services, self.state_of, self._wake_sender)
+        listeners = relay_listeners(self.settings.relay, systemd.inherited_sockets())
+        try:
+            self._relay = await listen(
+                counter, listeners, relay_limits(self.settings.relay), hostname=self.settings.hostname
+            )
+        except OSError as error:
+            raise Refused(f"the relay cannot listen: {error.strerror or error}; see [[relay.listener]]") from None
+        self.ports = dict(self._relay.ports)
+
+    async def _open_socket(self) -> None:
+        from gateway import server
+        from gateway.desk import FrontDesk
+
+        self._control = server.ControlServer(FrontDesk(self), self.events, server.role_groups(self.settings.roles))
+        await self._control.start(server.listen(self.settings.socket, self.settings.daemon.socket_group))
+
+    async def stop(self) -> None:
+        """Take everything down; what is in hand is finished or put back."""
+        self.events.publish(HouseFact(HouseWhat.STOPPING))
+        await self._relay.close(GRACE / 2)
+        await self._control.close(remove=self.settings.socket)
+        await asyncio.gather(*(post.stop(GRACE / 2) for post in self._posts.values()))
+        self._watchdog.close()
+        await self.store.close()
+        self._flight.wipe()
+        self._flight.close()
+
+    # -- what the desk asks ------------------------------------------------------------------------------------------
+
+    @property
+    def directory(self) -> directory.Directory:
+        """The current snapshot."""
+        return self.services.directory
+
+    async def directory_changed(self, touchpoint_id: int | None = None) -> None:
+        """Take a new snapshot after a change; a touchpoint that is gone or inactive is quiet when this returns."""
+        async with self._changing:
+            self.services.directory = await self._load()
+            for gone in self._posts.keys() - self.directory.touchpoints.keys():
+                await self._posts.pop(gone).stop(GRACE)
+            for new in self.directory.touchpoints.keys() - self._posts.keys():
+                await self._open(new)
+        for post in [self._posts[touchpoint_id]] if touchpoint_id in self._posts else self._posts.values():
+            await post.changed()
+            if not post.active:
+                await post.receiver.quiet()
+
+    def state_of(self, touchpoint_id: int) -> ConnectionState:
+        """How a touchpoint's connection stands."""
+        post = self._posts.get(touchpoint_id)
+        return ConnectionState.NEW if post is None else post.state
+
+    def wake(self, touchpoint_id: int) -> None:
+        """Somebody changed a mail of this touchpoint: look now."""
+        if (post := self._posts.get(touchpoint_id)) is not None:
+            post.wake.set()
+            post.sender.wake.set()
+
+    async def account(self) -> Account:
+        """Both lines of the account."""
+        moving = {post.id for post in self._posts.values() if post.sends}
+        return await self.store.read(lambda tx: account(tx, moving))
+
+    async def plan(self, touchpoint_id: int, password: str | None, since: float | None) -> Survey:
+        """What a first connect would take; changes nothing."""
+        touchpoint = self._touchpoint(touchpoint_id)
+        connector = await self._receiving(touchpoint, password)
+        if connector is None:
+            raise Refused(f"{touchpoint.address} has no server to receive from")
+        try:
+            return await survey(self.services, connector, since)
+        finally:
+            await connector.close()
+
+    async def connect(self, touchpoint_id: int, password: str | None, since: float | None) -> Survey | None:
+        """Prove both halves, keep the password sealed, set the cursors, and begin; raises what went wrong."""
+        touchpoint = self._touchpoint(touchpoint_id)
+        if touchpoint.connection.imap is None and touchpoint.connection.smtp is None:
+            raise Refused(
+                f"{touchpoint.address} has no servers yet: postroom touchpoint edit {touchpoint.address}"
+                " --preset NAME, or --imap HOST:PORT --smtp HOST:PORT"
+            )
+        found = None
+        if touchpoint.connection.imap is not None:
+            found = await self.plan(touchpoint_id, password, since)
+            await check_alone(self.services, touchpoint, found)
+        await try_sending(await self._sending(touchpoint, password))
+        now = self._clock()
+
+        def work(tx: object) -> None:
+            if password is not None:
+                sealed = self.secrets.seal(touchpoint_id, PASSWORD, password.encode())
+                touchpoints.put_secret(tx, touchpoint_id, PASSWORD, sealed, now)  # type: ignore[arg-type]
+            if found is not None:
+                begin(tx, touchpoint_id, found, now)  # type: ignore[arg-type]
+            touchpoints.record_state(tx, touchpoint_id, state="connecting", now=now, signed_in=True)  # type: ignore[arg-type]
+
+        await self.store.write(work)
+        await self.directory_changed(touchpoint_id)
+        await self._posts[touchpoint_id].reconnect()
+        return found
+
+    async def test(self, touchpoint_id: int) -> tuple[str, str]:
+        """Try both halves with what is kept: "" or what is wrong, for receiving and sending."""
+        touchpoint = self._touchpoint(touchpoint_id)
+        results = []
+        for part in (self._try_receiving, self._try_sending):
+            try:
+                await part(touchpoint)
+                results.append("")
+            except PostroomError as error:
+                results.append(str(error))
+        return results[0], results[1]
+
+    async def _try_receiving(self, touchpoint: Touchpoint) -> None:
+        connector = await self._receiving(touchpoint)
+        if connector is not None:
+            try:
+                await connector.open()
+            finally:
+                await connector.close()
+
+    async def _try_sending(self, touchpoint: Touchpoint) -> None:
+        await try_sending(await self._sending(touchpoint))
+
+    async def skip_to_now(self, touchpoint_id: int) -> int:
+        """Leave alone what came while a touchpoint was inactive; how many mails that was."""
+        touchpoint = self._touchpoint(touchpoint_id)
+        connector = await self._receiving(touchpoint)
+        if connector is None:
+            return 0
+        try:
+            return await skip_to_now(self.services, connector, touchpoint)
+        finally:
+            await connector.close()
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+
+    async def _load(self) -> directory.Directory:
+        return await self.store.read(lambda tx: directory.load(tx, self.settings.hostname))
+
+    def _touchpoint(self, touchpoint_id: int) -> Touchpoint:
+        found = self.directory.touchpoints.get(touchpoint_id)
+        if found is None:
+            raise Refused(f"there is no touchpoint {touchpoint_id}: postroom touchpoint list")
+        return found
+
+    def _wake_sender(self, touchpoint_id: int) -> None:
+        if (post := self._posts.get(touchpoint_id)) is not None:
+            post.sender.wake.set()
+
+    async def _password(self, touchpoint: Touchpoint) -> str:
+        sealed = await self.store.read(lambda tx: touchpoints.get_secret(tx, touchpoint.id, PASSWORD))
+        if sealed is None:
+            raise Refused(f"{touchpoint.address} has no password yet: postroom touchpoint connect {touchpoint.address}")
+        return self.secrets.open(touchpoint.id, PASSWORD, sealed).decode()
+
+    async def _receiving(self, touchpoint: Touchpoint, password: str | None = None) -> Receiving | None:
+        if touchpoint.connection.imap is None:
+            return None
+        from gateway.connectors.imap_smtp import ImapReceiving
+
+        secret = password if password is not None else await self._password(touchpoint)
+        return ImapReceiving(touchpoint.connection, secret, ssl_context=_trust(touchpoint))
+
+    async def _sending(self, touchpoint: Touchpoint, password: str | None = None) -> Sending | None:
+        if touchpoint.connection.smtp is None:
+            return None
+        from gateway.connectors.smtp import SmtpSending
+
+        secret = password if password is not None else await self._password(touchpoint)
+        return SmtpSending(
+            touchpoint.connection.smtp, touchpoint.connection.user, secret, ssl_context=_trust(touchpoint)
+        )
+
+
+def relay_limits(relay: Relay) -> RelayLimits:
+    """What the settings say about clients of the relay, as the relay takes it."""
+    return RelayLimits(
+        size=relay.largest_mail,
+        recipients=relay.recipients,
+        connections=relay.connections,
+        per_client=relay.connections_per_client,
+        sign_in_failures=relay.auth_failures,
+        idle=relay.idle_seconds,
+        min_rate=float(relay.slowest_rate),
+        data_base=relay.data_seconds,
+    )
+
+
+def relay_listeners(relay: Relay, inherited: dict[str, list[socket.socket]]) -> list[ListenerSettings]:
+    """The listeners of the settings; one whose name systemd passes sockets for takes those instead."""
+    return [
+        ListenerSettings(
+            name=each.name,
+            mode=Mode.LOOPBACK if each.mode == "submission" and not each.cert else Mode(each.mode),
+            host=each.host,
+            port=each.port,
+            ssl_context=_certificate(each),
+            sock=sock,
+        )
+        for each in relay.listeners
+        for sock in inherited.get(each.name) or [None]
+    ]
+
+
+def _certificate(listener: Listener) -> ssl.SSLContext | None:
+    if not listener.cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listener.cert, listener.key)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"the certificate of relay listener {listener.name} cannot be read: {error}") from None
+    return context
+
+
+_contexts: dict[str, ssl.SSLContext] = {}
+
+
+def _trust(touchpoint: Touchpoint) -> ssl.SSLContext:
+    """One context for each authority, shared: a context of its own costs every connection memory."""
+    path = touchpoint.connection.ca_file
+    if path not in _contexts:
+        try:
+            context = ssl.create_default_context(cafile=path or None)
+        except (OSError, ssl.SSLError) as error:
+            raise Refused(f"the CA file {path} cannot be read: {error}") from None
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        _contexts[path] = context
+    return _contexts[path]
+
+
+async def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; the exit code."""
+    daemon = Daemon(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    notifier = systemd.Notifier()
+    await daemon.start()
+    notifier.ready(f"{len(daemon.directory.touchpoints)} touchpoints")
+    for name, port in daemon.ports.items():
+        print(f"postroom: relay listener {name} on port {port}", file=sys.stderr, flush=True)
+    print(f"postroom: ready, control socket {settings.socket}", file=sys.stderr, flush=True)
+    await stop.wait()
+    notifier.stopping()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GRACE * 1.5):
+            await daemon.stop()
+    return 0
+
+
+def run(settings: Settings) -> int:
+    """The daemon in the foreground; raises Refused with what keeps it from starting."""
+    import uvloop
+
+    Path(settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve(settings))

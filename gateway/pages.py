@@ -1,0 +1,228 @@
+"""Pages of fetched mail: which items are fetched together, what the line says of them, and their one commit.
+
+Used by ``receiver.py``, which knows when; this file knows how. It talks to the server only to fetch, never to mark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.connectors import Fetched, Folder, FolderRole, Missing, Receiving, Ref
+from gateway.deciding import Walk, decide_page
+from gateway.services import Services
+from pipeline import ledger
+from pipeline.errors import StaleVersion
+from pipeline.headers import Headers
+from pipeline.intake import Accepted, DecidedPage, Taken
+from pipeline.ledger import Item, ItemState
+from pipeline.mail import OPENING, Direction, Envelope, Mail
+from pipeline.retry import pending_delay
+from pipeline.store import Row, Tx
+from pipeline.store.content import ContentWriter
+from pipeline.strikes import OUT, InHand, Strikes
+from pipeline.touchpoint import Touchpoint
+from pipeline.verdict import HoldCause
+
+STALE_TRIES = 100
+STALE_PAUSE = 0.05
+"""A decision that was made with an old snapshot is made again once the new one is there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Items of one folder that are fetched and committed together."""
+
+    folder: Folder
+    refs: Sequence[Ref]
+    strikes: Strikes
+    """Of the folder, when the batch was made."""
+    cursor: str | None
+    """Where the folder's cursor goes with this commit; None leaves it (items that come late)."""
+
+    @property
+    def struck(self) -> bool:
+        """Whether a mail of it was in hand when the process died: such a mail travels alone."""
+        return any(self.strikes.of(ref.remote_id) for ref in self.refs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Haul:
+    """What a fetch of a batch brought; ``reserved`` bytes of the budget are to be given back after the commit."""
+
+    batch: Batch
+    answers: Sequence[Fetched | Missing]
+    reserved: int
+
+
+def batches(folder: Folder, refs: Sequence[Ref], strikes: Strikes, end: str, *, mails: int, size: int) -> list[Batch]:
+    """Refs in pages of at most ``mails`` and ``size`` bytes, struck mails alone; ``end`` is the last one's cursor."""
+    groups: list[list[Ref]] = []
+    weight = 0
+    alone = False
+    for ref in refs:
+        struck = strikes.of(ref.remote_id) > 0
+        if not groups or alone or struck or len(groups[-1]) >= mails or weight + ref.size > size:
+            groups.append([])
+            weight = 0
+        groups[-1].append(ref)
+        weight += min(ref.size, OPENING)
+        alone = struck
+    cursors = [group[-1].cursor or None for group in groups[:-1]] + [end]
+    return [
+        Batch(folder=folder, refs=group, strikes=strikes, cursor=cursor)
+        for group, cursor in zip(groups, cursors, strict=False)
+    ]
+
+
+class Pages:
+    """Fetches, decides and commits the batches of one touchpoint."""
+
+    def __init__(self, services: Services, touchpoint_id: int, current: Callable[[], Touchpoint]) -> None:
+        self._services = services
+        self._id = touchpoint_id
+        self._current = current
+
+    async def fetch(self, connector: Receiving, batch: Batch) -> Haul:
+        """The contents of a batch; what is too big, or held for its strikes, is not asked for."""
+        largest = self._services.settings.intake.largest_mail
+        wanted = [ref for ref in batch.refs if ref.size <= largest and not _killed_by_fetch(ref, batch.strikes)]
+        if not wanted:
+            return Haul(batch=batch, answers=(), reserved=0)
+        hand = InHand(touchpoint_id=self._id, folder=batch.folder.name, epoch=wanted[0].epoch,
+                      low=wanted[0].remote_id, high=wanted[-1].remote_id, phase="fetch")  # fmt: skip
+        reserved = await self._services.budget.take(sum(min(ref.size, OPENING) for ref in wanted))
+        try:
+            with self._services.flight.holding(hand):
+                answers = [a async for a in connector.fetch(wanted, lambda: ContentWriter(self._services.store))]
+        except BaseException:
+            await self._services.budget.give_back(reserved)
+            raise
+        return Haul(batch=batch, answers=answers, reserved=reserved)
+
+    async def discard(self, haul: Haul) -> None:
+        """Forget a haul that is not committed."""
+        await self._services.budget.give_back(haul.reserved)
+
+    async def commit(self, connector: Receiving, haul: Haul) -> list[Accepted]:
+        """Decide a haul and make it durable; decided again when the touchpoint changed meanwhile."""
+        batch = haul.batch
+        moved = await self._moved(connector, haul)
+        for _ in range(STALE_TRIES):
+            touchpoint = self._current()
+            items = await self._decided(haul, moved, touchpoint)
+            page = DecidedPage(
+                touchpoint=touchpoint, folder=batch.folder.name, epoch=batch.refs[0].epoch, items=items,
+                at=self._services.clock(), cursor=batch.cursor,
+                settled=batch.refs[-1].remote_id if batch.cursor is not None else 0,
+            )  # fmt: skip
+            try:
+                return await self._services.spool.accept(page)
+            except StaleVersion:
+                await asyncio.sleep(STALE_PAUSE)
+        raise StaleVersion(f"touchpoint {self._id} keeps changing")
+
+    async def _decided(self, haul: Haul, moved: set[int], touchpoint: Touchpoint) -> list[Taken]:
+        """What becomes of each item of a haul."""
+        answers = {answer.ref.remote_id: answer for answer in haul.answers}
+        settled: dict[int, Taken] = {}
+        walks: list[tuple[Ref, Fetched | None, Walk]] = []
+        for ref in haul.batch.refs:
+            item = self._item(ref)
+            match answers.get(ref.remote_id):
+                case Missing(gone=True):
+                    settled[ref.remote_id] = Taken(item=item, state=ItemState.GONE)
+                case Missing() as missing:
+                    settled[ref.remote_id] = self._pending(item, missing.error)
+                case Fetched() if ref.remote_id in moved:
+                    settled[ref.remote_id] = Taken(item=item, state=ItemState.MOVED)
+                case Fetched() as fetched:
+                    walks.append((ref, fetched, self._walk_of(haul.batch, ref, fetched)))
+                case None:
+                    walks.append((ref, None, self._unfetched(haul.batch, ref)))
+        outcomes = await decide_page(self._services, touchpoint, [walk for _, _, walk in walks])
+        for (ref, content, _), outcome in zip(walks, outcomes, strict=True):
+            settled[ref.remote_id] = Taken(
+                item=self._item(ref), outcome=outcome, mark=touchpoint.connection.mark,
+                data=content.data if content else b"", content_id=content.content_id if content else 0,
+            )  # fmt: skip
+        return [settled[ref.remote_id] for ref in haul.batch.refs]
+
+    def _item(self, ref: Ref) -> Item:
+        return Item(self._id, ref.folder, ref.epoch, ref.remote_id, ref.internaldate, ref.size)
+
+    def _pending(self, item: Item, error: str) -> Taken:
+        due = self._services.clock() + pending_delay(1, self._services.chance())
+        return Taken(item=item, state=ItemState.PENDING, attempts=1, due_at=due, error=error)
+
+    def _walk_of(self, batch: Batch, ref: Ref, fetched: Fetched) -> Walk:
+        hand = InHand(touchpoint_id=self._id, folder=ref.folder, epoch=ref.epoch, low=ref.remote_id,
+                      high=ref.remote_id, phase="walk")  # fmt: skip
+        aside = None
+        if (count := batch.strikes.of(ref.remote_id)) >= OUT:
+            aside = HoldCause.POISON, f"Postroom died {count} times with this mail in hand"
+        return Walk(mail=_mail(batch.folder, ref, fetched, self._item(ref).seed), hand=hand, aside=aside)
+
+    def _unfetched(self, batch: Batch, ref: Ref) -> Walk:
+        """A mail that is held without its bytes; the copy on the server stays as it is."""
+        if ref.size > self._services.settings.intake.largest_mail:
+            aside = HoldCause.OVERSIZE, f"{ref.size} bytes, more than intake.largest_mail; it is still on the server"
+        else:
+            count = batch.strikes.of(ref.remote_id)
+            aside = HoldCause.POISON, f"Postroom died {count} times while fetching it; it is still on the server"
+        empty = Fetched(ref=ref, size=ref.size)
+        return Walk(mail=_mail(batch.folder, ref, empty, self._item(ref).seed), aside=aside)
+
+    async def _moved(self, connector: Receiving, haul: Haul) -> set[int]:
+        """Items that we know already, from another folder or under a number that is gone from this one."""
+        found = [answer for answer in haul.answers if isinstance(answer, Fetched)]
+        known = await self._services.store.read(lambda tx: _alike(tx, self._id, found))
+        moved: set[int] = set()
+        for answer, rows in known:
+            here = {row["remote_id"] for row in rows if row["folder"] == answer.ref.folder} - {answer.ref.remote_id}
+            elsewhere = any(row["folder"] != answer.ref.folder for row in rows)
+            if elsewhere or (here and not await connector.present(haul.batch.folder, sorted(here))):
+                moved.add(answer.ref.remote_id)
+        return moved
+
+
+def _killed_by_fetch(ref: Ref, strikes: Strikes) -> bool:
+    return strikes.of(ref.remote_id) >= OUT and not strikes.killed_by_walk(ref.remote_id)
+
+
+def _alike(tx: Tx, touchpoint_id: int, found: Sequence[Fetched]) -> list[tuple[Fetched, list[Row]]]:
+    rows = ((each, ledger.alike(tx, touchpoint_id, each.sha256, each.ref.internaldate)) for each in found)
+    return [(each, alike) for each, alike in rows if alike]
+
+
+def _mail(folder: Folder, ref: Ref, fetched: Fetched, seed: str) -> Mail:
+    opening = fetched.data[:OPENING] if fetched.data else fetched.opening
+    headers = Headers.scan(opening)
+    return Mail(
+        direction=Direction.IN,
+        envelope=Envelope(sender=headers.return_path),
+        opening=opening,
+        headers=headers,
+        size=fetched.size,
+        received_at=ref.internaldate,
+        seed=seed,
+        sha256=fetched.sha256 or (hashlib.sha256(fetched.data).digest() if fetched.data else b""),
+        junk=folder.role is FolderRole.JUNK,
+    )
+
+
+def stored_mail(row: Row, opening: bytes) -> Mail:
+    """A mail of the spool as a line sees it."""
+    return Mail(
+        direction=Direction(row["direction"]),
+        envelope=Envelope(sender=row["envelope_sender"]),
+        opening=opening,
+        headers=Headers.scan(opening),
+        size=row["size"],
+        received_at=row["received_at"],
+        seed=row["seed"],
+        junk=row["mark"] == "junk",
+        given_id=row["message_id"],
+    )

@@ -1,0 +1,280 @@
+"""The inbound task of one touchpoint: it alone takes this mailbox's mail in and decides it.
+
+The task reads every watched folder from its cursor, and then waits for a hint that something changed. Each page is
+fetched, decided and committed as one; the next FETCH is sent before that commit is answered. Promises:
+
+- Nothing is marked or moved on the server before the commit that holds the mail.
+- Trouble of this mailbox is raised to ``Post`` and stays there; a mail that cannot be fetched costs one mail.
+- Mail that waits in the spool (deferred, released) is decided here too, connected or not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.connectors import Folder, FolderRole, Missing, Page, Receiving, Ref
+from gateway.deciding import Walk, decide_alone
+from gateway.events import MailFact, MailWhat
+from gateway.pages import STALE_PAUSE, STALE_TRIES, Batch, Haul, Pages, batches, stored_mail
+from gateway.services import Services
+from pipeline import ledger, strikes
+from pipeline.errors import StaleVersion
+from pipeline.intake import Accepted
+from pipeline.line import Release
+from pipeline.retry import pending_delay
+from pipeline.splice import size_after, unpack
+from pipeline.store import Row, Tx, content
+from pipeline.strikes import OUT, InHand, Strikes
+from pipeline.verdict import Action, HoldCause
+
+if TYPE_CHECKING:
+    from gateway.post import Post
+
+LISTING = 2000
+"""Items that are listed at once."""
+DEFERRED_LIMIT = 5 * 86400.0
+"""A mail that stages deferred for longer is held."""
+FACTS = {
+    Action.PASS: MailWhat.ASSIGNED,
+    Action.STOP: MailWhat.STOPPED,
+    Action.HOLD: MailWhat.HELD,
+    Action.REJECT: MailWhat.HELD,
+    Action.DEFER: MailWhat.UNDECIDED,
+}
+
+
+class Receiver:
+    """Takes in the mail of one touchpoint."""
+
+    def __init__(self, post: Post, services: Services) -> None:
+        self._post = post
+        self._services = services
+        self._store = services.store
+        self._pages = Pages(services, post.id, lambda: post.touchpoint)
+        self._in_page = asyncio.Lock()
+
+    async def quiet(self) -> None:
+        """Returns once the page in hand is committed."""
+        async with self._in_page:
+            pass
+
+    async def session(self, connector: Receiving) -> None:
+        """Serve a connector that is signed in; ends only by an error."""
+        folders = await self._watched(connector)
+        while True:
+            await self.decide_waiting()
+            if self._post.active:
+                await self._round(connector, folders)
+            await self._wait(connector, folders[0])
+
+    async def _watched(self, connector: Receiving) -> list[Folder]:
+        wanted = {FolderRole(name) for name in self._services.settings.intake.folders}
+        folders = [folder for folder in await connector.folders() if folder.role in wanted]
+        return sorted(folders, key=lambda folder: folder.role is not FolderRole.INBOX)
+
+    async def _round(self, connector: Receiving, folders: Sequence[Folder]) -> None:
+        for folder in folders:
+            await self._sweep(connector, folder)
+            await self._ask_again(connector, folder)
+        await self._make_marks(connector)
+        await self._file_copies(connector)
+        await self._post.polled()
+
+    async def _wait(self, connector: Receiving, inbox: Folder) -> None:
+        """Until the server hints, somebody here wakes us, or it is time for a sweep."""
+        intake = self._services.settings.intake
+        seconds = min(intake.sweep_seconds, intake.idle_seconds, await self.until_due())
+        hint = asyncio.ensure_future(connector.wait(inbox, seconds))
+        wake = asyncio.ensure_future(self._post.wake.wait())
+        try:
+            await asyncio.wait({hint, wake}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            wake.cancel()
+            hint.cancel()
+            with suppress(asyncio.CancelledError):
+                await hint
+        self._post.wake.clear()
+
+    async def until_due(self) -> float:
+        """Seconds until something of ours falls due."""
+        due = await self._store.read(lambda tx: _next_due(tx, self._post.id))
+        return 3600.0 if due is None else max(0.2, due - self._services.clock())
+
+    # -- fresh mail --------------------------------------------------------------------------------------------------
+
+    async def _sweep(self, connector: Receiving, folder: Folder) -> None:
+        """Take everything beyond the folder's cursor."""
+        # A folder without a cursor appeared after the first connect: all of it is new.
+        cursor = await self._store.read(lambda tx: ledger.cursor(tx, self._post.id, folder.name)) or ""
+        more = True
+        while more and self._post.active:
+            page = await connector.changes(folder, cursor, LISTING)
+            if page.refs:
+                await self._take(connector, folder, page)
+            cursor, more = page.cursor, page.more
+
+    async def _take(self, connector: Receiving, folder: Folder, page: Page) -> None:
+        """Take a listed page, fetching one batch ahead of the one that is committed."""
+        work = await self._batches(folder, page)
+        ahead: asyncio.Task[Haul] | None = None
+        try:
+            for number, batch in enumerate(work):
+                haul = await (ahead or self._pages.fetch(connector, batch))
+                ahead = None
+                following = work[number + 1] if number + 1 < len(work) else None
+                if following and self._post.active and not (batch.struck or following.struck):
+                    ahead = asyncio.create_task(self._pages.fetch(connector, following))
+                await self._commit(connector, haul)
+                if not self._post.active:
+                    return
+        finally:
+            await self._forget(ahead)
+
+    async def _batches(self, folder: Folder, page: Page) -> list[Batch]:
+        epoch = page.refs[0].epoch
+        struck, ranges = await self._store.read(
+            lambda tx: (
+                strikes.load(tx, self._post.id, folder.name, epoch),
+                ledger.ranges(tx, self._post.id, folder.name, epoch),
+            )
+        )
+        refs = [ref for ref in page.refs if not any(low <= ref.remote_id <= high for low, high in ranges)]
+        if not refs:  # all of it is left alone
+            now = self._services.clock()
+            await self._store.write(lambda tx: ledger.set_cursor(tx, self._post.id, folder.name, page.cursor, now))
+        limits = self._services.settings.intake
+        return batches(folder, refs, struck, page.cursor, mails=limits.page_mails, size=limits.page_bytes)
+
+    async def _forget(self, ahead: asyncio.Task[Haul] | None) -> None:
+        if ahead is None:
+            return
+        ahead.cancel()
+        with suppress(Exception, asyncio.CancelledError):
+            await self._pages.discard(await ahead)
+
+    async def _commit(self, connector: Receiving, haul: Haul) -> None:
+        try:
+            async with self._in_page:
+                self._tell(await self._pages.commit(connector, haul))
+        finally:
+            await self._pages.discard(haul)
+
+    def _tell(self, accepted: Sequence[Accepted]) -> None:
+        for each in accepted:
+            outcome = each.outcome
+            what = FACTS[outcome.action]
+            self._services.events.publish(MailFact(what, each.entry_id, self._post.id, outcome.reason))
+            if each.replied:
+                self._services.events.publish(MailFact(MailWhat.ANSWERED, each.entry_id, self._post.id))
+        if any(each.replied for each in accepted):
+            self._post.sender.wake.set()
+
+    async def _ask_again(self, connector: Receiving, folder: Folder) -> None:
+        """Fetch pending items whose time has come, each alone."""
+        now = self._services.clock()
+        for row in await self._store.read(lambda tx: ledger.pending_due(tx, self._post.id, now)):
+            if row["folder"] == folder.name:
+                await self._ask_for(connector, folder, row)
+
+    async def _ask_for(self, connector: Receiving, folder: Folder, row: Row) -> None:
+        struck = await self._store.read(lambda tx: strikes.load(tx, self._post.id, folder.name, row["epoch"]))
+        batch = Batch(folder=folder, refs=[_ref(row)], strikes=struck, cursor=None)
+        haul = await self._pages.fetch(connector, batch)
+        answer = haul.answers[0] if haul.answers else None
+        if not isinstance(answer, Missing) or answer.gone:
+            await self._commit(connector, haul)
+            return
+        await self._pages.discard(haul)
+        due = self._services.clock() + pending_delay(row["attempts"] + 1, self._services.chance())
+        error = answer.error
+        await self._store.write(lambda tx: ledger.still_pending(tx, row["id"], due, error))
+
+    # -- mail that waits in the spool --------------------------------------------------------------------------------
+
+    async def decide_waiting(self) -> None:
+        """Decide the inbound mail in the spool whose time has come."""
+        while rows := await self._store.read(lambda tx: _waiting(tx, self._post.id, self._services.clock())):
+            struck = await self._store.read(lambda tx: strikes.load(tx, self._post.id, "", 0))
+            for row in rows:
+                async with self._in_page:
+                    await self._decide_again(row, struck)
+
+    async def _decide_again(self, row: Row, struck: Strikes) -> None:
+        opening = await self._store.read(lambda tx: content.chunk(tx, row["content_id"], 0))
+        walk = Walk(
+            mail=stored_mail(row, opening),
+            hand=InHand(touchpoint_id=self._post.id, folder="", epoch=0, low=row["id"], high=row["id"], phase="walk"),
+            release=Release(stage=row["held_by"], by=row["released_by"]) if row["released_by"] else None,
+            aside=self._overdue(row, struck),
+        )
+        for _ in range(STALE_TRIES):
+            touchpoint = self._post.touchpoint
+            outcome = await decide_alone(self._services, touchpoint, self._services.inbound, walk)
+            try:
+                accepted = await self._services.spool.redecide(row["id"], touchpoint, outcome)
+            except StaleVersion:
+                await asyncio.sleep(STALE_PAUSE)
+                continue
+            self._tell([accepted] if accepted else [])
+            return
+        raise StaleVersion(f"touchpoint {self._post.id} keeps changing")
+
+    def _overdue(self, row: Row, struck: Strikes) -> tuple[HoldCause, str] | None:
+        if (count := struck.of(row["id"])) >= OUT:
+            return HoldCause.POISON, f"Postroom died {count} times with this mail in hand"
+        since = row["deferred_since"]
+        if since and self._services.clock() - since > DEFERRED_LIMIT:
+            return HoldCause.DEFERRED_TOO_LONG, f"deferred for five days: {row['reason']}"
+        return None
+
+    # -- the server's side, always after our commit ------------------------------------------------------------------
+
+    async def _make_marks(self, connector: Receiving) -> None:
+        while rows := await self._store.read(lambda tx: ledger.marks_due(tx, self._post.id)):
+            for row in rows:
+                await connector.mark(_ref(row), row["mark_due"])
+            done = [row["id"] for row in rows]
+            await self._store.write(lambda tx, ids=done: ledger.marked(tx, ids))  # type: ignore[misc]
+
+    async def _file_copies(self, connector: Receiving) -> None:
+        """File what was sent in the Sent folder, where the provider does not do it."""
+        for row in await self._store.read(lambda tx: _copies_due(tx, self._post.id)):
+            size = size_after(row["size"], unpack(row["splices"]))
+            await connector.file_copy(self._services.spool.chunks(row["id"]), size, row["message_id"])
+            await self._store.write(lambda tx, i=row["id"]: _copy_filed(tx, i))  # type: ignore[misc]
+
+
+def _ref(row: Row) -> Ref:
+    return Ref(row["folder"], row["epoch"], row["remote_id"], row["internaldate"], row["size"])
+
+
+def _waiting(tx: Tx, touchpoint_id: int, now: float) -> list[Row]:
+    return tx.all(
+        "SELECT * FROM entry WHERE touchpoint_id = :touchpoint AND direction = 'in' AND state = 'waiting'"
+        " AND due_at <= :now ORDER BY id LIMIT 50",
+        {"touchpoint": touchpoint_id, "now": now},
+    )
+
+
+def _next_due(tx: Tx, touchpoint_id: int) -> float | None:
+    row = tx.one(
+        "SELECT min(due) AS due FROM ("
+        " SELECT min(due_at) AS due FROM entry WHERE touchpoint_id = :id AND direction = 'in' AND state = 'waiting'"
+        " UNION ALL SELECT min(due_at) FROM ledger WHERE touchpoint_id = :id AND state = 'pending')",
+        {"id": touchpoint_id},
+    )
+    return None if row is None else row["due"]
+
+
+def _copies_due(tx: Tx, touchpoint_id: int) -> list[Row]:
+    return tx.all(
+        "SELECT id, size, splices, message_id FROM entry WHERE touchpoint_id = :id AND sent_copy_due = 1 LIMIT 200",
+        {"id": touchpoint_id},
+    )
+
+
+def _copy_filed(tx: Tx, entry_id: int) -> None:
+    tx.run("UPDATE entry SET sent_copy_due = 0 WHERE id = :id", {"id": entry_id})

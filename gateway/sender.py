@@ -1,0 +1,262 @@
+"""The sending lane of one touchpoint: hands over what is due, one mail at a time, over a connection that is reused.
+
+    claim (committed) -> connect, MAIL, RCPT -> attempt (committed) -> DATA -> the answer (committed, ahead of all else)
+
+Trouble of the connection is charged to the touchpoint and costs the mail nothing; an answered 4xx is charged to the
+mail. When the connection dies after the content went, nobody can know: the outcome is unknown and the mail is held
+for a person, never blindly sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway import notices
+from gateway.connectors import Outcome as Sent
+from gateway.connectors import Outgoing, RecipientResult, Sending, SendResult
+from gateway.deciding import Walk, decide_alone
+from gateway.events import HouseFact, HouseWhat, MailFact, MailWhat
+from gateway.pages import stored_mail
+from gateway.services import Services
+from pipeline.entry import State
+from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, StoreFull
+from pipeline.lifecycle import ConnectionEvent, ConnectionState, event_of
+from pipeline.line import Release
+from pipeline.outbox import Answer, RecipientState, Said, Settled
+from pipeline.splice import size_after, unpack
+from pipeline.spool import Claimed
+from pipeline.store import content
+from pipeline.touchpoint import SentCopy
+from pipeline.verdict import Action, HoldCause
+
+if TYPE_CHECKING:
+    from gateway.post import Post
+
+log = logging.getLogger("postroom.sender")
+
+STATES = {
+    Sent.ACCEPTED: RecipientState.DELIVERED,
+    Sent.REFUSED: RecipientState.REFUSED,
+    Sent.RETRY: RecipientState.WAITING,
+}
+FACTS = {State.DONE: MailWhat.DELIVERED, State.FAILED: MailWhat.FAILED, State.WAITING: MailWhat.DEFERRED}
+IDLE = 30.0
+"""Seconds after which an unused session is ended."""
+
+
+class Sender:
+    """Sends the mail of one touchpoint."""
+
+    def __init__(self, post: Post, services: Services) -> None:
+        self._post = post
+        self._services = services
+        self._spool = services.spool
+        self._connector: Sending | None = None
+        self.wake = asyncio.Event()
+        """Set when there may be something to send."""
+        self.idle = asyncio.Event()
+        """Set while no mail is being handed over."""
+        self.idle.set()
+        self.closing = False
+
+    async def run(self) -> None:
+        """Send what is due, for ever."""
+        try:
+            while True:
+                pause = await self._supervised()
+                self.wake.clear()
+                if not self.closing:
+                    await self._rest(pause)
+        finally:
+            await self._hang_up()
+
+    async def _supervised(self) -> float:
+        """One burst of sending; seconds until the next try, 0 when nothing is wrong."""
+        try:
+            await self._burst()
+        except PostroomError as error:
+            return await self._trouble(error)
+        except Exception as error:
+            log.exception("touchpoint %d: sending failed", self._post.id)
+            return await self._trouble(ProviderFault(f"a fault: {error!r}"))
+        return 0.0
+
+    async def _trouble(self, error: PostroomError) -> float:
+        await self._hang_up()
+        return await self._post.report("sending", event_of(error), error)
+
+    async def _rest(self, pause: float) -> None:
+        """After trouble the whole pause; else until woken or until something is due."""
+        if pause:
+            await asyncio.sleep(min(pause, 1e8))
+            return
+        due = await self._spool.next_due(self._post.id) if self._post.active else None
+        wait = IDLE if due is None else min(IDLE, max(0.05, due - self._services.clock()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await self.wake.wait()
+        if not self.wake.is_set() and wait == IDLE:
+            await self._hang_up()
+
+    async def _burst(self) -> None:
+        """Hand over everything that is due."""
+        if not await self._ready():
+            return
+        while self._post.active and not self.closing:
+            claimed = await self._spool.claim(self._post.id)
+            if not claimed:
+                return
+            await self._hand_over_all(claimed)
+
+    async def _ready(self) -> bool:
+        """Whether there is a half to send by; a half that was never tried counts as connected until it fails."""
+        half = self._post.half("sending")
+        if half.state in (ConnectionState.NEW, ConnectionState.LOST) or self._post.touchpoint.connection.smtp is None:
+            return False
+        if half.state is not ConnectionState.CONNECTED:
+            connector = await self._connected()
+            await connector.open()
+            await self._post.report("sending", ConnectionEvent.SIGNED_IN)
+        return True
+
+    async def _connected(self) -> Sending:
+        if self._connector is None:
+            connector = await self._services.sending(self._post.touchpoint)
+            if connector is None:
+                raise ProviderFault("this touchpoint has no server to send by")
+            self._connector = connector
+        return self._connector
+
+    async def _hang_up(self) -> None:
+        connector, self._connector = self._connector, None
+        if connector is not None:
+            await connector.close()
+
+    async def _hand_over_all(self, claimed: Sequence[Claimed]) -> None:
+        left = [each.row["id"] for each in claimed]
+        try:
+            for each in claimed:
+                if self.closing or not self._post.active:
+                    return
+                self.idle.clear()
+                try:
+                    await self._hand_over(each)
+                finally:
+                    self.idle.set()
+                left.remove(each.row["id"])
+        finally:
+            await self._put_back(left)
+
+    async def _put_back(self, ids: Sequence[int]) -> None:
+        with suppress(StoreFull):  # then they stay in hand until the next start, which puts them back
+            await self._spool.unclaim(ids)
+
+    async def _hand_over(self, claimed: Claimed) -> None:
+        """One attempt at one mail."""
+        if claimed.row["held_by"] and claimed.row["released_by"] and not await self._walked_again(claimed):
+            return
+        attempt = 0
+
+        async def before_data() -> None:
+            nonlocal attempt
+            attempt = await self._spool.begin_attempt(claimed.row["id"], self._server)
+
+        connector = await self._connected()
+        try:
+            result = await connector.send(await self._outgoing(claimed), before_data)
+        except Poison as error:
+            await self._spool.hold_active(claimed.row["id"], HoldCause.POISON, str(error), attempt)
+            self._fact(MailWhat.HELD, claimed, str(error))
+            return
+        except PostroomError as error:
+            if attempt:
+                await self._spool.withdraw(
+                    claimed.row["id"], attempt, Said(outcome="retry", text=str(error), server=self._server)
+                )
+            raise
+        await self._until_stored(claimed, attempt, result)
+
+    @property
+    def _server(self) -> str:
+        server = self._post.touchpoint.connection.smtp
+        return f"{server.host}:{server.port}" if server else ""
+
+    async def _outgoing(self, claimed: Claimed) -> Outgoing:
+        # The row may have been rewritten by a walk since it was claimed.
+        row = await self._services.store.read(
+            lambda tx: tx.one("SELECT * FROM entry WHERE id = :id", {"id": claimed.row["id"]})
+        )
+        row = row or claimed.row
+        return Outgoing(
+            sender=row["envelope_sender"] or "",
+            recipients=claimed.recipients,
+            message_id=row["message_id"],
+            size=size_after(row["size"], unpack(row["splices"])),
+            chunks=lambda: self._spool.chunks(row["id"]),
+        )
+
+    async def _walked_again(self, claimed: Claimed) -> bool:
+        """Walk a released mail down its line; whether it may be sent now."""
+        row = claimed.row
+        opening = await self._services.store.read(lambda tx: content.chunk(tx, row["content_id"], 0))
+        walk = Walk(mail=stored_mail(row, opening), release=Release(stage=row["held_by"], by=row["released_by"]))
+        touchpoint = self._post.touchpoint
+        outcome = await decide_alone(self._services, touchpoint, self._services.outbound, walk)
+        try:
+            await self._spool.resubmit(row["id"], touchpoint, outcome)
+        except StaleVersion:
+            await self._spool.unclaim([row["id"]])
+            return False
+        return outcome.action is not Action.HOLD
+
+    async def _until_stored(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
+        """The server's answer must become durable before anything else happens, however long a full disk takes."""
+        while True:
+            try:
+                await self._store_answer(claimed, attempt, result)
+                return
+            except StoreFull:
+                await asyncio.sleep(1.0)
+
+    async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
+        said = Said(
+            outcome=result.outcome.value, code=result.code, text=result.text, server=result.server or self._server
+        )
+        entry_id = claimed.row["id"]
+        if result.outcome is Sent.UNKNOWN:
+            await self._spool.unknown(entry_id, attempt, said)
+            self._fact(MailWhat.UNKNOWN, claimed, result.text)
+            raise ProviderFault(result.text)
+        if result.outcome is Sent.RETRY and result.code == 0:
+            await self._spool.withdraw(entry_id, attempt, said)
+            raise ProviderFault(result.text)
+        settled = await self._spool.settle(
+            entry_id,
+            attempt,
+            [_answer(each) for each in result.recipients],
+            said,
+            self._services.chance(),
+            lambda row, settled: notices.of_failure(self._services, self._post.touchpoint, row, settled),
+            file_copy=self._post.touchpoint.connection.sent_copy is SentCopy.APPEND,
+        )
+        self._tell(claimed, settled)
+
+    def _tell(self, claimed: Claimed, settled: Settled) -> None:
+        self._fact(FACTS[settled.state], claimed, settled.reason)
+        if settled.refused:
+            words = f"mail {settled.entry_id} did not reach {len(settled.refused)} of its recipients: {settled.reason}"
+            self._services.events.publish(HouseFact(HouseWhat.NOTICE, words))
+            self.wake.set()
+        if settled.state is State.DONE:
+            self._post.wake.set()
+
+    def _fact(self, what: MailWhat, claimed: Claimed, words: str) -> None:
+        self._services.events.publish(MailFact(what, claimed.row["id"], self._post.id, words))
+
+
+def _answer(result: RecipientResult) -> Answer:
+    return Answer(address=result.address, state=STATES[result.outcome], code=result.code, text=result.text)

@@ -1,0 +1,35 @@
+"""How far one folder has been read: the text that is committed together with the mail it speaks about.
+
+A cursor says ``version:epoch:low``: everything up to and including remote id ``low`` of that epoch (UIDVALIDITY,
+RFC 9051 section 2.3.1.1) is settled. Others treat it as opaque. A text of another version is never guessed at: it
+counts as lost, so that a person decides and no mail is taken twice or skipped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pipeline.errors import CursorLost
+
+_TEXT = re.compile(r"1:([1-9][0-9]{0,19}|0):([1-9][0-9]{0,19}|0)", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderCursor:
+    """All of ``epoch`` up to ``low``, inclusive, is settled."""
+
+    epoch: int
+    low: int
+
+    def text(self) -> str:
+        """The form that is stored."""
+        return f"1:{self.epoch}:{self.low}"
+
+    @classmethod
+    def parse(cls, text: str) -> FolderCursor:
+        """Read a stored cursor; raises CursorLost for a text that this version did not write."""
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise CursorLost(f"the stored cursor {text[:60]!r} is of an unknown kind")
+        return cls(int(match[1]), int(match[2]))

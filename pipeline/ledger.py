@@ -1,0 +1,217 @@
+"""The ledger: one row per item that a server ever showed us, and what became of it.
+
+A row is unique by (touchpoint, folder, epoch, remote id); that is what makes a second fetch harmless. Items that are
+left alone as a whole (older than the first connect, skipped on activation) have range rows. Together with the cursor
+they answer for every id that the server ever gave out: nothing below the cursor is without a row or a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.store import Row, Tx
+
+
+class ItemState(StrEnum):
+    """What became of one item."""
+
+    TAKEN = "taken"
+    """Stored, with an entry in the spool."""
+    PENDING = "pending"
+    """Could not be fetched; asked for again when due."""
+    MOVED = "moved"
+    """The same item came to this folder from another one: it has its entry there."""
+    GONE = "gone"
+    """Somebody removed it before it was fetched."""
+
+
+class RangeKind(StrEnum):
+    """Why a range of items was left alone."""
+
+    OLDER = "older"
+    """It was there before the first connect."""
+    SKIPPED = "skipped"
+    """It came while the touchpoint was inactive, and a person said: start now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Which item of a server: (touchpoint, folder, epoch, remote id) and what was seen of it."""
+
+    touchpoint_id: int
+    folder: str
+    epoch: int
+    remote_id: int
+    internaldate: float = 0.0
+    size: int = 0
+
+    @property
+    def seed(self) -> str:
+        """The item's identity as text."""
+        return f"{self.touchpoint_id}/{self.folder}/{self.epoch}/{self.remote_id}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prints:
+    """What tells two items apart or shows them equal."""
+
+    message_id: str = ""
+    head_hash: bytes = b""
+    sha256: bytes = b""
+
+
+_RECORD = """
+INSERT INTO ledger (touchpoint_id, folder, epoch, remote_id, state, internaldate, size, message_id, head_hash, sha256,
+                    mark_due, attempts, due_at, error, seen_at)
+VALUES (:touchpoint_id, :folder, :epoch, :remote_id, :state, :internaldate, :size, :message_id, :head_hash, :sha256,
+        :mark_due, :attempts, :due_at, :error, :at)
+ON CONFLICT (touchpoint_id, folder, epoch, remote_id) DO UPDATE SET
+  state = excluded.state, internaldate = excluded.internaldate, size = excluded.size, message_id = excluded.message_id,
+  head_hash = excluded.head_hash, sha256 = excluded.sha256, mark_due = excluded.mark_due,
+  attempts = excluded.attempts, due_at = excluded.due_at, error = excluded.error
+WHERE ledger.state = 'pending'
+RETURNING id
+"""
+
+
+def record(
+    tx: Tx,
+    item: Item,
+    state: ItemState,
+    at: float,
+    *,
+    prints: Prints = Prints(),
+    mark: str = "",
+    attempts: int = 0,
+    due_at: float = 0.0,
+    error: str = "",
+) -> int | None:
+    """Write an item's row; its id, or None where the item had one already (but a pending one is filled in)."""
+    row = tx.one(
+        _RECORD,
+        {
+            "touchpoint_id": item.touchpoint_id,
+            "folder": item.folder,
+            "epoch": item.epoch,
+            "remote_id": item.remote_id,
+            "internaldate": item.internaldate,
+            "size": item.size,
+            "state": state.value,
+            "message_id": prints.message_id,
+            "head_hash": prints.head_hash,
+            "sha256": prints.sha256,
+            "mark_due": mark,
+            "attempts": attempts,
+            "due_at": due_at,
+            "error": error[:500],
+            "at": at,
+        },
+    )
+    return None if row is None else int(row["id"])
+
+
+def bind(tx: Tx, ledger_id: int, entry_id: int) -> None:
+    """Note which entry holds the item."""
+    tx.run("UPDATE ledger SET entry_id = :entry WHERE id = :id", {"entry": entry_id, "id": ledger_id})
+
+
+def record_range(
+    tx: Tx, touchpoint_id: int, folder: str, epoch: int, low: int, high: int, kind: RangeKind, at: float
+) -> None:
+    """Leave the items ``low``..``high`` alone, both inclusive; an empty range is none."""
+    if low > high:
+        return
+    tx.run(
+        "INSERT INTO ledger_range (touchpoint_id, folder, epoch, low, high, kind, at)"
+        " VALUES (:touchpoint, :folder, :epoch, :low, :high, :kind, :at)"
+        " ON CONFLICT (touchpoint_id, folder, epoch, low) DO UPDATE SET high = max(high, excluded.high)",
+        {
+            "touchpoint": touchpoint_id,
+            "folder": folder,
+            "epoch": epoch,
+            "low": low,
+            "high": high,
+            "kind": kind.value,
+            "at": at,
+        },
+    )
+
+
+def ranges(tx: Tx, touchpoint_id: int, folder: str, epoch: int) -> list[tuple[int, int]]:
+    """The ranges of a folder that are left alone."""
+    rows = tx.all(
+        "SELECT low, high FROM ledger_range WHERE touchpoint_id = :touchpoint AND folder = :folder AND epoch = :epoch",
+        {"touchpoint": touchpoint_id, "folder": folder, "epoch": epoch},
+    )
+    return [(row["low"], row["high"]) for row in rows]
+
+
+def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """Rising numbers as (first, last) runs of neighbours."""
+    result: list[tuple[int, int]] = []
+    for number in numbers:
+        if result and number == result[-1][1] + 1:
+            result[-1] = (result[-1][0], number)
+        else:
+            result.append((number, number))
+    return result
+
+
+def pending_due(tx: Tx, touchpoint_id: int, now: float, limit: int = 200) -> list[Row]:
+    """Pending items whose time has come, the longest due first."""
+    return tx.all(
+        "SELECT * FROM ledger WHERE touchpoint_id = :touchpoint AND state = 'pending' AND due_at <= :now"
+        " ORDER BY due_at LIMIT :limit",
+        {"touchpoint": touchpoint_id, "now": now, "limit": limit},
+    )
+
+
+def alike(tx: Tx, touchpoint_id: int, sha256: bytes, internaldate: float) -> list[Row]:
+    """Rows of this touchpoint with the same bytes that the server took at the same moment."""
+    return tx.all(
+        "SELECT folder, epoch, remote_id, state FROM ledger WHERE sha256 = :sha256 AND touchpoint_id = :touchpoint"
+        " AND internaldate = :internaldate",
+        {"sha256": sha256, "touchpoint": touchpoint_id, "internaldate": internaldate},
+    )
+
+
+def marks_due(tx: Tx, touchpoint_id: int, limit: int = 200) -> list[Row]:
+    """Items that are stored and whose mark on the server is still to be made."""
+    return tx.all(
+        "SELECT id, folder, epoch, remote_id, internaldate, size, mark_due FROM ledger"
+        " WHERE touchpoint_id = :touchpoint AND mark_due <> '' AND entry_id <> 0 LIMIT :limit",
+        {"touchpoint": touchpoint_id, "limit": limit},
+    )
+
+
+def marked(tx: Tx, ids: Sequence[int]) -> None:
+    """The server said OK to these marks."""
+    tx.many("UPDATE ledger SET mark_due = '' WHERE id = :id", [{"id": each} for each in ids])
+
+
+def cursor(tx: Tx, touchpoint_id: int, folder: str) -> str | None:
+    """How far a folder has been read."""
+    row = tx.one(
+        "SELECT value FROM cursor WHERE touchpoint_id = :touchpoint AND folder = :folder",
+        {"touchpoint": touchpoint_id, "folder": folder},
+    )
+    return None if row is None else str(row["value"])
+
+
+def set_cursor(tx: Tx, touchpoint_id: int, folder: str, value: str, at: float) -> None:
+    """Move a folder's cursor; only ever in the commit that accounts for what lies below it."""
+    tx.run(
+        "INSERT INTO cursor (touchpoint_id, folder, value, updated_at) VALUES (:touchpoint, :folder, :value, :at)"
+        " ON CONFLICT (touchpoint_id, folder) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at",
+        {"touchpoint": touchpoint_id, "folder": folder, "value": value, "at": at},
+    )
+
+
+def still_pending(tx: Tx, ledger_id: int, due_at: float, error: str) -> None:
+    """A pending item did not come this time either."""
+    tx.run(
+        "UPDATE ledger SET attempts = attempts + 1, due_at = :due, error = :error WHERE id = :id AND state = 'pending'",
+        {"id": ledger_id, "due": due_at, "error": error[:500]},
+    )

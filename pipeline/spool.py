@@ -1,0 +1,397 @@
+"""The durable buffer, both directions: one table of states, one transaction per method.
+
+      born by accept    in: DONE(queued | stopped), HELD, or WAITING (undecided)      out: WAITING or HELD
+
+      WAITING --claimed--> ACTIVE --answered--> DONE(delivered) | WAITING, due later | FAILED | HELD
+                           ACTIVE --silence after the data--> UNKNOWN --> HELD
+      WAITING --decided--> DONE(queued | stopped) | HELD         (in: a mail that is walked again)
+      DONE(queued) --hold--> HELD          WAITING --hold--> HELD
+      HELD --release--> WAITING            FAILED --retry--> WAITING
+      WAITING | HELD | FAILED --drop--> DONE(dropped)
+      start-up: ACTIVE with an attempt in phase ``data`` -> UNKNOWN -> HELD; any other ACTIVE -> WAITING
+
+PARKED is not a state but a view: WAITING while the touchpoint is not CONNECTED and ACTIVE. It costs a mail nothing.
+Only methods of this class (and of its kind in the directory) open a transaction on the spool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from pipeline import entry, intake, outbox, strikes
+from pipeline.entry import Born, Disposition, Origin, State
+from pipeline.errors import Refused
+from pipeline.intake import Accepted, DecidedPage
+from pipeline.line import Outcome
+from pipeline.mail import Direction
+from pipeline.outbox import Answer, Said, Settled
+from pipeline.retry import Schedule
+from pipeline.splice import applied, unpack
+from pipeline.store import Row, Store, Tx, Value, content
+from pipeline.store.content import Written
+from pipeline.strikes import InHand
+from pipeline.touchpoint import Touchpoint
+from pipeline.verdict import Action, HoldCause
+
+
+class Verb(StrEnum):
+    """What a person can do to an entry."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    DROP = "drop"
+
+
+_S = State
+VERBS: dict[Verb, tuple[tuple[State, ...], State]] = {
+    Verb.RETRY: ((_S.FAILED, _S.WAITING), _S.WAITING),
+    Verb.HOLD: ((_S.WAITING, _S.DONE), _S.HELD),
+    Verb.RELEASE: ((_S.HELD,), _S.WAITING),
+    Verb.DROP: ((_S.WAITING, _S.HELD, _S.FAILED), _S.DONE),
+}
+"""Verb -> the states it is for, and where it leads. HOLD of a DONE entry is for queued mail only."""
+
+_ACTS = {
+    Verb.RETRY: "state = 'waiting', due_at = :now, cause = '', planned = 0, settled_at = 0",
+    Verb.HOLD: "state = 'held', disposition = '', cause = :cause, reason = :reason",
+    Verb.RELEASE: "state = 'waiting', due_at = :now, released_by = :actor, cause = ''",
+    Verb.DROP: "state = 'done', disposition = 'dropped', settled_at = :now",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claimed:
+    """An outbound mail in a lane's hand."""
+
+    row: Row
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """The mail that tells a submitter of a final failure; it enters the spool with the failure."""
+
+    born: Born
+    """Its entry; content and size are filled in here."""
+    content: bytes
+    recipients: tuple[str, ...]
+
+
+class Spool:
+    """Every change of a spool entry, each method one transaction."""
+
+    def __init__(self, store: Store, clock: Callable[[], float], schedule: Schedule = Schedule()) -> None:  # noqa: B008
+        self.store = store
+        self._clock = clock
+        self._schedule = schedule
+
+    # -- taking mail in ----------------------------------------------------------------------------------------------
+
+    async def accept(self, page: DecidedPage) -> list[Accepted]:
+        """Commit a decided page: all of it, or nothing; raises StaleVersion, StoreFull."""
+        size = sum(len(item.data) for item in page.items)
+        return await self.store.write(lambda tx: intake.accept(tx, page), size=size)
+
+    async def submit(
+        self, touchpoint: Touchpoint, outcome: Outcome, data: bytes | Written, recipients: Sequence[str]
+    ) -> int:
+        """Commit a relayed mail, WAITING or HELD as decided; its entry's id. Raises StaleVersion, StoreFull."""
+        size = len(data) if isinstance(data, bytes) else 0
+        return await self.store.write(lambda tx: _submit(tx, touchpoint, outcome, data, recipients), size=size)
+
+    async def redecide(self, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> Accepted | None:
+        """Commit what a later walk of a waiting inbound mail decided; None where it no longer waits."""
+        return await self.store.write(lambda tx: _redecide(tx, entry_id, touchpoint, outcome))
+
+    async def resubmit(self, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
+        """Commit a later walk of a released outbound mail that a lane has in hand; only after PASS it stays there."""
+        await self.store.write(lambda tx: _resubmit(tx, entry_id, touchpoint, outcome))
+
+    # -- sending -----------------------------------------------------------------------------------------------------
+
+    async def claim(self, touchpoint_id: int, limit: int = 20) -> list[Claimed]:
+        """Take due outbound mail in hand, in commit order."""
+
+        def work(tx: Tx) -> list[Claimed]:
+            rows = outbox.claim(tx, touchpoint_id, self._clock(), limit)
+            rows.sort(key=lambda row: int(row["id"]))
+            return [Claimed(row=row, recipients=tuple(outbox.recipients(tx, row["id"]))) for row in rows]
+
+        return await self.store.write(work)
+
+    async def unclaim(self, ids: Sequence[int]) -> None:
+        """Put back what was not tried; it costs the mail nothing."""
+        if ids:
+            await self.store.write(lambda tx: outbox.unclaim(tx, ids), urgent=True)
+
+    async def begin_attempt(self, entry_id: int, server: str) -> int:
+        """Make durable that the content is about to go."""
+        now = self._clock()
+        return await self.store.write(lambda tx: outbox.begin_attempt(tx, entry_id, server, now), urgent=True)
+
+    async def settle(
+        self,
+        entry_id: int,
+        attempt_id: int,
+        answers: Sequence[Answer],
+        said: Said,
+        chance: float,
+        notice: Callable[[Row, Settled], Notice | None],
+        *,
+        file_copy: bool = False,
+    ) -> Settled:
+        """Make the answers of an attempt durable; a final failure gives birth to its one notice in the same commit.
+
+        ``notice`` writes it, given the entry's row with its relay user's ``notify``; None where nobody is told.
+        ``file_copy``: what was delivered is to be filed in the Sent folder, by us.
+        """
+        now = self._clock()
+
+        def work(tx: Tx) -> Settled:
+            outbox.end_attempt(tx, entry_id, attempt_id, said, now)
+            settled = outbox.settle(tx, entry_id, answers, self._schedule, now, chance)
+            if file_copy and settled.state is State.DONE:
+                tx.run("UPDATE entry SET sent_copy_due = 1 WHERE id = :id", {"id": entry_id})
+            row = outbox.wants_notice(tx, settled)
+            if row is not None and (told := notice(row, settled)) is not None:
+                _give_notice(tx, told)
+            return settled
+
+        return await self.store.write(work, urgent=True)
+
+    async def unknown(self, entry_id: int, attempt_id: int, said: Said) -> None:
+        """The connection died after the data: the outcome is unknown, a person decides."""
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            outbox.end_attempt(tx, entry_id, attempt_id, said, now)
+            outbox.hold_unknown(tx, entry_id, f"no answer after the data: {said.text}")
+
+        await self.store.write(work, urgent=True)
+
+    async def withdraw(self, entry_id: int, attempt_id: int, said: Said) -> None:
+        """The connection failed before the content was complete: waiting again, at no cost to the mail."""
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            outbox.end_attempt(tx, entry_id, attempt_id, said, now)
+            outbox.unclaim(tx, [entry_id])
+
+        await self.store.write(work, urgent=True)
+
+    async def hold_active(self, entry_id: int, cause: HoldCause, reason: str, attempt_id: int = 0) -> None:
+        """Set aside what a lane cannot hand over as it is; an attempt that was begun ends with it."""
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            if attempt_id:
+                outbox.end_attempt(tx, entry_id, attempt_id, Said(outcome="refused", text=reason), now)
+            outbox.hold_active(tx, entry_id, cause, reason)
+
+        await self.store.write(work, urgent=True)
+
+    async def next_due(self, touchpoint_id: int) -> float | None:
+        """When the next outbound mail of a touchpoint is due."""
+        return await self.store.read(lambda tx: outbox.next_due(tx, touchpoint_id))
+
+    # -- start-up ----------------------------------------------------------------------------------------------------
+
+    async def recover(self, in_hand: Sequence[InHand]) -> tuple[int, int, int]:
+        """Settle what a death left open; (unknown outcomes, waiting again, unowned contents swept)."""
+        now = self._clock()
+
+        def work(tx: Tx) -> tuple[int, int, int]:
+            strikes.strike(tx, in_hand, now)
+            unknown, waiting = outbox.recover(tx)
+            return unknown, waiting, content.sweep(tx, 2**62)
+
+        return await self.store.write(work)
+
+    # -- what people do ----------------------------------------------------------------------------------------------
+
+    async def retry(self, entry_id: int, actor: str) -> None:
+        """Try a failed or waiting mail now."""
+        await self._act(Verb.RETRY, entry_id, actor)
+
+    async def hold(self, entry_id: int, actor: str, reason: str = "") -> None:
+        """Set a waiting or queued mail aside."""
+        await self._act(Verb.HOLD, entry_id, actor, reason or f"held by {actor}")
+
+    async def release(self, entry_id: int, actor: str) -> None:
+        """Let a held mail go on: in walks its line again, out is handed over."""
+        await self._act(Verb.RELEASE, entry_id, actor)
+
+    async def drop(self, entry_id: int, actor: str) -> None:
+        """Give a mail up; its content is kept."""
+        await self._act(Verb.DROP, entry_id, actor)
+
+    async def close(self, entry_id: int, actor: str) -> None:
+        """Somebody dealt with a queued mail."""
+        await self._toggle(entry_id, closed=1)
+
+    async def reopen(self, entry_id: int, actor: str) -> None:
+        """A closed mail needs somebody again."""
+        await self._toggle(entry_id, closed=0)
+
+    async def _act(self, verb: Verb, entry_id: int, actor: str, reason: str = "") -> None:
+        now = self._clock()
+
+        def work(tx: Tx) -> None:
+            row = _existing(tx, entry_id)
+            _check(verb, row)
+            values: dict[str, Value] = {"id": entry_id, "now": now, "actor": actor, "reason": reason,
+                                        "cause": HoldCause.BY_PERSON.value}  # fmt: skip
+            if verb is Verb.RETRY:
+                tx.run("UPDATE recipient SET state = 'waiting' WHERE entry_id = :id AND state = 'refused'", values)
+            tx.run(f"UPDATE entry SET {_ACTS[verb]} WHERE id = :id", values)
+
+        await self.store.write(work)
+
+    async def _toggle(self, entry_id: int, *, closed: int) -> None:
+        def work(tx: Tx) -> None:
+            row = _existing(tx, entry_id)
+            if row["disposition"] != Disposition.QUEUED or row["closed"] == closed:
+                there = row["disposition"] or row["state"]
+                raise Refused(f"mail {entry_id} is {there}{', closed' if row['closed'] else ''}: nothing to do")
+            tx.run("UPDATE entry SET closed = :closed WHERE id = :id", {"id": entry_id, "closed": closed})
+
+        await self.store.write(work)
+
+    # -- content -----------------------------------------------------------------------------------------------------
+
+    async def chunks(self, entry_id: int) -> AsyncIterator[bytes]:
+        """The content of an entry with its splices applied; raises Refused where there is none."""
+        row = await self.store.read(lambda tx: _existing(tx, entry_id))
+        if not row["content_id"]:
+            raise Refused(f"mail {entry_id} has no content: it could not be fetched")
+        async for chunk in applied(content.chunks(self.store, row["content_id"]), unpack(row["splices"])):
+            yield chunk
+
+    async def original(self, content_id: int) -> AsyncIterator[bytes]:
+        """A content as it came, without splices."""
+        async for chunk in content.chunks(self.store, content_id):
+            yield chunk
+
+
+def _existing(tx: Tx, entry_id: int) -> Row:
+    row = tx.one("SELECT * FROM entry WHERE id = :id", {"id": entry_id})
+    if row is None:
+        raise Refused(f"there is no mail {entry_id}: see `postroom spool list`")
+    return row
+
+
+def _check(verb: Verb, row: Row) -> None:
+    allowed, _ = VERBS[verb]
+    state = State(row["state"])
+    wrong_done = state is State.DONE and row["disposition"] != Disposition.QUEUED
+    if state not in allowed or wrong_done or (verb is Verb.RETRY and row["direction"] != Direction.OUT):
+        what = row["disposition"] or row["state"]
+        raise Refused(
+            f"mail {row['id']} is {what} ({row['direction']}): {verb.value} is for mail that is"
+            f" {' or '.join(each.value for each in allowed)}"
+        )
+
+
+def _give_notice(tx: Tx, notice: Notice) -> None:
+    content_id = content.put(tx, notice.content, b"")
+    entry_id = entry.insert(tx, replace(notice.born, content_id=content_id, size=len(notice.content)))
+    entry.add_recipients(tx, entry_id, notice.recipients)
+
+
+def _submit(tx: Tx, touchpoint: Touchpoint, outcome: Outcome, data: bytes | Written, recipients: Sequence[str]) -> int:
+    intake.check_version(tx, touchpoint)
+    born = _born_outbound(outcome, touchpoint.id)
+    if isinstance(data, bytes):
+        content_id = content.put(tx, data, outcome.mail.sha256)
+    else:
+        content_id = data.content_id
+        content.adopt(tx, content_id)
+    entry_id = entry.insert(tx, replace(born, content_id=content_id))
+    entry.add_recipients(tx, entry_id, recipients)
+    _join(tx, entry_id, touchpoint, outcome)
+    entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
+    entry.count(tx, "accepted")
+    return entry_id
+
+
+def _born_outbound(outcome: Outcome, touchpoint_id: int) -> Born:
+    born = entry.from_outcome(outcome, touchpoint_id, Origin.RELAY)
+    if outcome.action is Action.PASS:
+        return replace(born, due_at=outcome.at, reason="")
+    cause = born.cause or HoldCause.STAGE_FAILED.value  # only what came through its line is ever sent
+    return replace(born, state=State.HELD, held_by=outcome.stage, cause=cause)
+
+
+def _join(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
+    if outcome.action is Action.PASS and outcome.facts.conversation:
+        conversation = entry.join_conversation(tx, outcome, touchpoint.id, touchpoint.address)
+        tx.run(
+            "UPDATE entry SET conversation_id = :conversation WHERE id = :id",
+            {"conversation": conversation, "id": entry_id},
+        )
+
+
+def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> Accepted | None:
+    intake.check_version(tx, touchpoint)
+    before = tx.one(
+        "SELECT deferred_since, conversation_id FROM entry WHERE id = :id AND state = 'waiting' AND direction = 'in'",
+        {"id": entry_id},
+    )
+    if before is None:
+        return None
+    born = intake.born_inbound(outcome, touchpoint.id)
+    tx.run(
+        "UPDATE entry SET state = :state, disposition = :disposition, cause = :cause, reason = :reason,"
+        " held_by = :held_by, kind = :kind, mark = :mark, config_version = :version, due_at = :due,"
+        " deferred_since = :deferred WHERE id = :id",
+        {
+            "state": born.state.value,
+            "disposition": born.disposition,
+            "cause": born.cause,
+            "reason": born.reason,
+            "held_by": born.held_by,
+            "kind": born.kind,
+            "mark": born.mark,
+            "version": born.config_version,
+            "due": born.due_at,
+            "deferred": (before["deferred_since"] or born.deferred_since) if born.state is State.WAITING else 0.0,
+            "id": entry_id,
+        },
+    )
+    strikes.clear(tx, touchpoint.id, "", 0, entry_id, entry_id)
+    if before["conversation_id"]:  # it was queued before somebody held it: the effects of that walk stand
+        entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
+        return Accepted(entry_id=entry_id, outcome=outcome, replied=False)
+    replied = intake.apply_effects(tx, entry_id, outcome, touchpoint)
+    return Accepted(entry_id=entry_id, outcome=outcome, replied=replied)
+
+
+def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
+    intake.check_version(tx, touchpoint)
+    outbox.check_in_hand(tx, entry_id)
+    entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
+    if outcome.action is Action.DEFER:  # walks again: who held and who released it stays noted
+        tx.run(
+            "UPDATE entry SET state = 'waiting', due_at = :due, reason = :reason WHERE id = :id",
+            {"due": intake.due_again(outcome), "reason": outcome.reason[:2000], "id": entry_id},
+        )
+        return
+    born = _born_outbound(outcome, touchpoint.id)
+    state = State.HELD if born.state is State.HELD else State.ACTIVE
+    tx.run(
+        "UPDATE entry SET state = :state, cause = :cause, reason = :reason, held_by = :held_by, splices = :splices,"
+        " config_version = :version WHERE id = :id",
+        {
+            "state": state.value,
+            "cause": born.cause,
+            "reason": born.reason,
+            "held_by": born.held_by,
+            "splices": born.splices,
+            "version": born.config_version,
+            "id": entry_id,
+        },
+    )
+    _join(tx, entry_id, touchpoint, outcome)
