@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway import notices
@@ -27,7 +28,7 @@ from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, 
 from pipeline.lifecycle import ConnectionEvent, ConnectionState, event_of
 from pipeline.line import Release
 from pipeline.outbox import Answer, RecipientState, Said, Settled
-from pipeline.splice import size_after, unpack
+from pipeline.splice import ordered, size_after, unpack
 from pipeline.spool import Claimed
 from pipeline.store import content
 from pipeline.touchpoint import SentCopy
@@ -206,6 +207,8 @@ class Sender:
         walk = Walk(mail=stored_mail(row, opening), release=Release(stage=row["held_by"], by=row["released_by"]))
         touchpoint = self._post.touchpoint
         outcome = await decide_alone(self._services, touchpoint, self._services.outbound, walk)
+        # What a held mail carries is its trace field, put on top when it came.
+        outcome = replace(outcome, splices=ordered((*unpack(row["splices"]), *outcome.splices)))
         try:
             await self._spool.resubmit(row["id"], touchpoint, outcome)
         except StaleVersion:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
 from pipeline.conversation import reference_hash
 from pipeline.line import Outcome, Trail, participants
 from pipeline.mail import Direction
 from pipeline.splice import pack
 from pipeline.store import Tx
-from pipeline.touchpoint import normalise
+from pipeline.touchpoint import Touchpoint, normalise
 from pipeline.verdict import Action, HoldCause
 
 
@@ -92,18 +93,16 @@ def insert(tx: Tx, born: Born) -> int:
     return tx.insert(_INSERT, {**values, "at": born.at})
 
 
-def from_outcome(outcome: Outcome, touchpoint_id: int, origin: Origin) -> Born:
-    """The part of an entry that the mail and its walk say; the caller replaces what it knows better."""
+def from_outcome(outcome: Outcome, touchpoint_id: int, origin: Origin, **fate: Any) -> Born:
+    """The part of an entry that the mail and its walk say; ``fate`` is the rest: state, content, conversation."""
     mail = outcome.mail
+    fate.setdefault("reason", outcome.reason[:2000])
     return Born(
         touchpoint_id=touchpoint_id,
         direction=mail.direction,
         origin=origin,
-        state=State.WAITING,
         at=outcome.at,
         cause=_cause(outcome),
-        reason=outcome.reason[:2000],
-        held_by=outcome.stage if outcome.cause else "",
         kind=outcome.facts.kind.value,
         mark=_mark(outcome),
         size=mail.size,
@@ -116,6 +115,7 @@ def from_outcome(outcome: Outcome, touchpoint_id: int, origin: Origin) -> Born:
         config_version=outcome.version,
         relay_user_id=mail.relay_user.id if mail.relay_user else 0,
         received_at=mail.received_at,
+        **fate,
     )
 
 
@@ -141,13 +141,25 @@ def add_recipients(tx: Tx, entry_id: int, addresses: Iterable[str]) -> None:
     )
 
 
-def add_walk(tx: Tx, entry_id: int, trail: Trail, version: int, at: float) -> None:
-    """Keep the trail of one more walk."""
+def add_walk(tx: Tx, entry_id: int, trail: Trail, version: int, at: float, number: int = 1) -> None:
+    """Keep the trail of a walk; the first one has number 1."""
     tx.run(
-        "INSERT INTO walk (entry_id, number, at, config_version, trail) SELECT :entry,"
-        " coalesce(max(number), 0) + 1, :at, :version, :trail FROM walk WHERE entry_id = :entry",
-        {"entry": entry_id, "at": at, "version": version, "trail": json.dumps(trail, ensure_ascii=False)},
+        "INSERT INTO walk (entry_id, number, at, config_version, trail)"
+        " VALUES (:entry, :number, :at, :version, :trail)",
+        {
+            "entry": entry_id,
+            "number": number,
+            "at": at,
+            "version": version,
+            "trail": json.dumps(trail, ensure_ascii=False),
+        },
     )
+
+
+def walks(tx: Tx, entry_id: int) -> int:
+    """How many walks an entry has behind it."""
+    row = tx.one("SELECT count(*) AS n FROM walk WHERE entry_id = :id", {"id": entry_id})
+    return 0 if row is None else int(row["n"])
 
 
 def assign(tx: Tx, entry_id: int, ring_groups: Sequence[int]) -> None:
@@ -159,15 +171,17 @@ def assign(tx: Tx, entry_id: int, ring_groups: Sequence[int]) -> None:
     )
 
 
-def join_conversation(tx: Tx, outcome: Outcome, touchpoint_id: int, ours: str) -> int:
-    """Put the mail into its conversation, made if this mail opens it; the conversation's id."""
+def join_conversation(tx: Tx, outcome: Outcome, touchpoint: Touchpoint) -> int:
+    """Put a mail that came through its line into its conversation, made if need be; the conversation's id, or 0."""
+    if outcome.action is not Action.PASS or not outcome.facts.conversation:  # a line without ingest names none
+        return 0
     row = tx.one(
         "INSERT INTO conversation (key, touchpoint_id, subject, opened_at, last_at)"
         " VALUES (:key, :touchpoint, :subject, :at, :at)"
         " ON CONFLICT (key) DO UPDATE SET last_at = excluded.last_at RETURNING id",
         {
             "key": outcome.facts.conversation,
-            "touchpoint": touchpoint_id,
+            "touchpoint": touchpoint.id,
             "subject": outcome.mail.headers.subject,
             "at": outcome.at,
         },
@@ -175,10 +189,13 @@ def join_conversation(tx: Tx, outcome: Outcome, touchpoint_id: int, ours: str) -
     conversation_id = 0 if row is None else int(row["id"])
     tx.many(
         "INSERT OR IGNORE INTO participant (conversation_id, address) VALUES (:id, :address)",
-        [{"id": conversation_id, "address": each} for each in participants(outcome.mail, normalise(ours))],
+        [
+            {"id": conversation_id, "address": each}
+            for each in participants(outcome.mail, normalise(touchpoint.address))
+        ],
     )
     if outcome.mail.message_id:
-        add_reference(tx, touchpoint_id, conversation_id, outcome.mail.message_id)
+        add_reference(tx, touchpoint.id, conversation_id, outcome.mail.message_id)
     return conversation_id
 
 

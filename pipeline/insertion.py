@@ -74,7 +74,8 @@ def insert(body: Body, at: int, addition: str) -> tuple[Splice, ...]:
         return _anew(body, at, addition)
     place = _octet_offset(body, at)
     if body.part.encoding == "base64":
-        return (_replace(body, _base64(body.octets[:place] + octets + body.octets[place:], body.newline)),)
+        data = _base64(body.octets[:place] + octets + body.octets[place:], body.newline)
+        return (Splice(body.part.body, len(body.raw.rstrip(b"\r\n")), data),)
     if body.part.encoding == "quoted-printable":
         offset = _raw_offset(body.raw, place)
         return (Splice(body.part.body + offset, 0, _quoted(octets, body, offset)),)
@@ -138,15 +139,11 @@ def _base64(octets: bytes, newline: bytes) -> bytes:
     return base64.encodebytes(octets).rstrip(b"\n").replace(b"\n", newline)
 
 
-def _replace(body: Body, data: bytes) -> Splice:
-    return Splice(body.part.body, len(body.raw.rstrip(b"\r\n")), data)
-
-
 def _anew(body: Body, at: int, addition: str) -> tuple[Splice, ...]:
     """The whole part in UTF-8, with the fields that say so."""
     if body.part.type != "text/plain":
         raise CannotInsert("a line of the signature is too long for the part")
-    text = (body.text[:at] + addition + body.text[at:]).replace("\r\n", "\n").rstrip("\n")
+    text = (body.text[:at] + addition + body.text[at:]).replace("\r\n", "\n")
     data, encoding = encode_octets(text.replace("\n", "\r\n").encode("utf-8"))
     fields = [
         ("content-type", write_field("Content-Type", _utf8_type(body.part))),
@@ -165,8 +162,10 @@ def _anew(body: Body, at: int, addition: str) -> tuple[Splice, ...]:
             added += line
     if added:
         splices.append(Splice(behind, 0, added))
-    data = data.rstrip(b"\r\n").replace(b"\r\n", body.newline)
-    return (*sorted(splices, key=lambda one: one.offset), _replace(body, data))
+    if encoding == "base64":
+        data = data.rstrip(b"\r\n") + (b"\r\n" if body.raw.endswith(b"\n") else b"")
+    whole = Splice(body.part.body, len(body.raw), data.replace(b"\r\n", body.newline))
+    return (*sorted(splices, key=lambda one: one.offset), whole)
 
 
 def _utf8_type(part: Part) -> Encoded:

@@ -8,7 +8,8 @@ dropped whole, the rest of the page stands.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, assert_never
 
 from pipeline import entry, ledger, strikes
 from pipeline.entry import Born, Disposition, Origin, State
@@ -72,7 +73,9 @@ class Accepted:
 def accept(tx: Tx, page: DecidedPage) -> list[Accepted]:
     """Commit a page; raises StaleVersion where the touchpoint changed since it was decided."""
     check_version(tx, page.touchpoint)
-    accepted = [taken for each in page.items if (taken := _take(tx, page, each)) is not None]
+    known = ledger.known(tx, page.touchpoint.id, page.folder, page.epoch, [each.item.remote_id for each in page.items])
+    fresh = (each for each in page.items if each.item.remote_id not in known)
+    accepted = [taken for each in fresh if (taken := _take(tx, page, each)) is not None]
     if page.cursor is not None:
         ledger.set_cursor(tx, page.touchpoint.id, page.folder, page.cursor, page.at)
     if page.settled:
@@ -89,24 +92,27 @@ def check_version(tx: Tx, touchpoint: Touchpoint) -> None:
 
 
 def _take(tx: Tx, page: DecidedPage, taken: Taken) -> Accepted | None:
-    ledger_id = ledger.record(
+    accepted = None if taken.outcome is None else _enter(tx, page.touchpoint, taken, taken.outcome)
+    ledger.record(
         tx,
         taken.item,
         taken.state,
         page.at,
+        entry_id=accepted.entry_id if accepted else 0,
         prints=_prints(taken),
         mark=taken.mark if taken.data or taken.content_id else "",
         attempts=taken.attempts,
         due_at=taken.due_at,
         error=taken.error,
     )
-    if ledger_id is None or taken.outcome is None:
-        return None
-    outcome = taken.outcome
-    born = born_inbound(outcome, page.touchpoint.id)
-    entry_id = entry.insert(tx, replace(born, content_id=_keep(tx, taken, outcome)))
-    ledger.bind(tx, ledger_id, entry_id)
-    replied = apply_effects(tx, entry_id, outcome, page.touchpoint)
+    return accepted
+
+
+def _enter(tx: Tx, touchpoint: Touchpoint, taken: Taken, outcome: Outcome) -> Accepted:
+    conversation_id = entry.join_conversation(tx, outcome, touchpoint)
+    born = born_inbound(outcome, touchpoint.id, content_id=_keep(tx, taken, outcome), conversation_id=conversation_id)
+    entry_id = entry.insert(tx, born)
+    replied = apply_effects(tx, entry_id, outcome, touchpoint, conversation_id)
     return Accepted(entry_id=entry_id, outcome=outcome, replied=replied)
 
 
@@ -124,18 +130,20 @@ def _prints(taken: Taken) -> Prints:
     return Prints(message_id=headers.message_id, head_hash=head_hash(headers), sha256=taken.outcome.mail.sha256)
 
 
-def born_inbound(outcome: Outcome, touchpoint_id: int) -> Born:
+def born_inbound(outcome: Outcome, touchpoint_id: int, **fate: Any) -> Born:
     """How an inbound entry starts: queued, stopped, held, or waiting to be walked again."""
-    born = entry.from_outcome(outcome, touchpoint_id, Origin.FETCHED)
     match outcome.action:
         case Action.PASS:
-            return replace(born, state=State.DONE, disposition=Disposition.QUEUED.value)
+            fate |= {"state": State.DONE, "disposition": Disposition.QUEUED.value}
         case Action.STOP:
-            return replace(born, state=State.DONE, disposition=Disposition.STOPPED.value)
+            fate |= {"state": State.DONE, "disposition": Disposition.STOPPED.value}
         case Action.DEFER:
-            return replace(born, state=State.WAITING, deferred_since=outcome.at, due_at=due_again(outcome))
+            fate |= {"state": State.WAITING, "deferred_since": outcome.at, "due_at": due_again(outcome)}
         case Action.HOLD | Action.REJECT:  # fetched mail is never bounced: a REJECT is set aside
-            return replace(born, state=State.HELD, held_by=outcome.stage)
+            fate |= {"state": State.HELD, "held_by": outcome.stage}
+        case _:
+            assert_never(outcome.action)
+    return entry.from_outcome(outcome, touchpoint_id, Origin.FETCHED, **fate)
 
 
 def due_again(outcome: Outcome) -> float:
@@ -143,17 +151,13 @@ def due_again(outcome: Outcome) -> float:
     return outcome.at + (DEFER_SECONDS if outcome.stage else 0.0)
 
 
-def apply_effects(tx: Tx, entry_id: int, outcome: Outcome, touchpoint: Touchpoint) -> bool:
-    """Make an outcome's trail, conversation, assignment and replies true; whether an auto-reply was born."""
+def apply_effects(
+    tx: Tx, entry_id: int, outcome: Outcome, touchpoint: Touchpoint, conversation_id: int, walk: int = 1
+) -> bool:
+    """Make an outcome's trail, assignment and replies true; whether an auto-reply was born."""
     trail = outcome.trail
     replied = False
     if outcome.action is Action.PASS:
-        named = bool(outcome.facts.conversation)  # a line without ingest names none
-        conversation_id = entry.join_conversation(tx, outcome, touchpoint.id, touchpoint.address) if named else 0
-        tx.run(
-            "UPDATE entry SET conversation_id = :conversation WHERE id = :id",
-            {"conversation": conversation_id, "id": entry_id},
-        )
         entry.assign(tx, entry_id, outcome.ring_groups)
         mark_bounced(tx, outcome)
         for send in outcome.sends:
@@ -161,7 +165,7 @@ def apply_effects(tx: Tx, entry_id: int, outcome: Outcome, touchpoint: Touchpoin
                 replied = True
             else:
                 trail = (*trail, ("auto_reply", "drop", "answered meanwhile, the effect is dropped"))
-    entry.add_walk(tx, entry_id, trail, outcome.version, outcome.at)
+    entry.add_walk(tx, entry_id, trail, outcome.version, outcome.at, walk)
     return replied
 
 

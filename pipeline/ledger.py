@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from pipeline.errors import StaleVersion
 from pipeline.store import Row, Tx
 
 
@@ -63,16 +64,15 @@ class Prints:
 
 
 _RECORD = """
-INSERT INTO ledger (touchpoint_id, folder, epoch, remote_id, state, internaldate, size, message_id, head_hash, sha256,
-                    mark_due, attempts, due_at, error, seen_at)
-VALUES (:touchpoint_id, :folder, :epoch, :remote_id, :state, :internaldate, :size, :message_id, :head_hash, :sha256,
-        :mark_due, :attempts, :due_at, :error, :at)
+INSERT INTO ledger (touchpoint_id, folder, epoch, remote_id, state, entry_id, internaldate, size, message_id,
+                    head_hash, sha256, mark_due, attempts, due_at, error, seen_at)
+VALUES (:touchpoint_id, :folder, :epoch, :remote_id, :state, :entry_id, :internaldate, :size, :message_id,
+        :head_hash, :sha256, :mark_due, :attempts, :due_at, :error, :at)
 ON CONFLICT (touchpoint_id, folder, epoch, remote_id) DO UPDATE SET
-  state = excluded.state, internaldate = excluded.internaldate, size = excluded.size, message_id = excluded.message_id,
-  head_hash = excluded.head_hash, sha256 = excluded.sha256, mark_due = excluded.mark_due,
-  attempts = excluded.attempts, due_at = excluded.due_at, error = excluded.error
+  state = excluded.state, entry_id = excluded.entry_id, internaldate = excluded.internaldate, size = excluded.size,
+  message_id = excluded.message_id, head_hash = excluded.head_hash, sha256 = excluded.sha256,
+  mark_due = excluded.mark_due, attempts = excluded.attempts, due_at = excluded.due_at, error = excluded.error
 WHERE ledger.state = 'pending'
-RETURNING id
 """
 
 
@@ -82,23 +82,25 @@ def record(
     state: ItemState,
     at: float,
     *,
+    entry_id: int = 0,
     prints: Prints = Prints(),
     mark: str = "",
     attempts: int = 0,
     due_at: float = 0.0,
     error: str = "",
-) -> int | None:
-    """Write an item's row; its id, or None where the item had one already (but a pending one is filled in)."""
-    row = tx.one(
+) -> None:
+    """Write an item's row, or fill in its pending one; raises StaleVersion where it has a settled one (``known``)."""
+    changed = tx.run(
         _RECORD,
         {
             "touchpoint_id": item.touchpoint_id,
             "folder": item.folder,
             "epoch": item.epoch,
             "remote_id": item.remote_id,
+            "state": state.value,
+            "entry_id": entry_id,
             "internaldate": item.internaldate,
             "size": item.size,
-            "state": state.value,
             "message_id": prints.message_id,
             "head_hash": prints.head_hash,
             "sha256": prints.sha256,
@@ -109,12 +111,26 @@ def record(
             "at": at,
         },
     )
-    return None if row is None else int(row["id"])
+    if not changed:
+        raise StaleVersion(f"{item.seed} was settled meanwhile")
 
 
-def bind(tx: Tx, ledger_id: int, entry_id: int) -> None:
-    """Note which entry holds the item."""
-    tx.run("UPDATE ledger SET entry_id = :entry WHERE id = :id", {"entry": entry_id, "id": ledger_id})
+def known(tx: Tx, touchpoint_id: int, folder: str, epoch: int, remote_ids: Sequence[int]) -> set[int]:
+    """Which of these items have a row already that is not pending."""
+    if not remote_ids:
+        return set()
+    rows = tx.all(
+        "SELECT remote_id FROM ledger WHERE touchpoint_id = :touchpoint AND folder = :folder AND epoch = :epoch"
+        " AND remote_id BETWEEN :low AND :high AND state <> 'pending'",
+        {
+            "touchpoint": touchpoint_id,
+            "folder": folder,
+            "epoch": epoch,
+            "low": min(remote_ids),
+            "high": max(remote_ids),
+        },
+    )
+    return {row["remote_id"] for row in rows}.intersection(remote_ids)
 
 
 def record_range(

@@ -58,7 +58,7 @@ def load(tx: Tx, touchpoint: Touchpoint, installation_ids: MessageIds, mails: It
     for mail in mails:
         for message_id in mail.headers.references:
             _recall(tx, memory, touchpoint.id, installation_ids, message_id)
-        _recall_bounced(tx, memory, mail)
+        _recall_bounced(tx, memory, touchpoint.id, installation_ids, mail)
         _recall_answered(tx, memory, touchpoint, mail)
     _recall_rates(tx, memory, touchpoint.id, now)
     return memory
@@ -101,13 +101,13 @@ def _recall_sent(tx: Tx, memory: Memory, message_id: str) -> None:
         memory.auto_replies.add(message_id)
 
 
-def _recall_bounced(tx: Tx, memory: Memory, mail: Mail) -> None:
-    """A mail's own id may be one we sent (a copy coming back), and a bounce names the mail it returns."""
+def _recall_bounced(tx: Tx, memory: Memory, touchpoint_id: int, ids: MessageIds, mail: Mail) -> None:
+    """A mail's own id may be one we sent (a copy coming back); a bounce joins by the mail that it returns."""
     if mail.headers.message_id:
         _recall_sent(tx, memory, mail.headers.message_id)
     bounce = read_bounce(mail)
     for message_id in bounce.message_ids if bounce else ():
-        _recall_sent(tx, memory, message_id)
+        _recall(tx, memory, touchpoint_id, ids, message_id)
 
 
 def _recall_answered(tx: Tx, memory: Memory, touchpoint: Touchpoint, mail: Mail) -> None:

@@ -25,7 +25,7 @@ _WROTE = re.compile(
     re.IGNORECASE,
 )
 _OPENERS = re.compile(
-    r"(?:on|am|le|el|il|em|op|den|pe|w dniu|dne|dňa|în|на|в|στις|dana|den|\d{1,4}[./-年]|[a-z]{2,3}[.,] )",
+    r"(?:on|am|le|el|il|em|op|den|pe|w dniu|dne|dňa|în|на|в|στις|dana|\d{1,4}[ ./年-]|[a-z]{2,3}[.,] )",
     re.IGNORECASE,
 )
 _TITLE = re.compile(

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from pipeline import entry, intake, outbox, strikes
 from pipeline.entry import Born, Disposition, Origin, State
@@ -303,35 +304,26 @@ def _give_notice(tx: Tx, notice: Notice) -> None:
 
 def _submit(tx: Tx, touchpoint: Touchpoint, outcome: Outcome, data: bytes | Written, recipients: Sequence[str]) -> int:
     intake.check_version(tx, touchpoint)
-    born = _born_outbound(outcome, touchpoint.id)
     if isinstance(data, bytes):
         content_id = content.put(tx, data, outcome.mail.sha256)
     else:
         content_id = data.content_id
         content.adopt(tx, content_id)
-    entry_id = entry.insert(tx, replace(born, content_id=content_id))
+    conversation_id = entry.join_conversation(tx, outcome, touchpoint)
+    born = _born_outbound(outcome, touchpoint.id, content_id=content_id, conversation_id=conversation_id)
+    entry_id = entry.insert(tx, born)
     entry.add_recipients(tx, entry_id, recipients)
-    _join(tx, entry_id, touchpoint, outcome)
     entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
     entry.count(tx, "accepted")
     return entry_id
 
 
-def _born_outbound(outcome: Outcome, touchpoint_id: int) -> Born:
-    born = entry.from_outcome(outcome, touchpoint_id, Origin.RELAY)
+def _born_outbound(outcome: Outcome, touchpoint_id: int, **fate: Any) -> Born:
     if outcome.action is Action.PASS:
-        return replace(born, due_at=outcome.at, reason="")
-    cause = born.cause or HoldCause.STAGE_FAILED.value  # only what came through its line is ever sent
-    return replace(born, state=State.HELD, held_by=outcome.stage, cause=cause)
-
-
-def _join(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
-    if outcome.action is Action.PASS and outcome.facts.conversation:
-        conversation = entry.join_conversation(tx, outcome, touchpoint.id, touchpoint.address)
-        tx.run(
-            "UPDATE entry SET conversation_id = :conversation WHERE id = :id",
-            {"conversation": conversation, "id": entry_id},
-        )
+        fate |= {"state": State.WAITING, "due_at": outcome.at, "reason": ""}
+    else:  # only what came through its line is ever sent
+        fate |= {"state": State.HELD, "held_by": outcome.stage}
+    return entry.from_outcome(outcome, touchpoint_id, Origin.RELAY, **fate)
 
 
 def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> Accepted | None:
@@ -343,10 +335,11 @@ def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
     if before is None:
         return None
     born = intake.born_inbound(outcome, touchpoint.id)
+    conversation_id = before["conversation_id"] or entry.join_conversation(tx, outcome, touchpoint)
     tx.run(
         "UPDATE entry SET state = :state, disposition = :disposition, cause = :cause, reason = :reason,"
         " held_by = :held_by, kind = :kind, mark = :mark, config_version = :version, due_at = :due,"
-        " deferred_since = :deferred WHERE id = :id",
+        " deferred_since = :deferred, conversation_id = :conversation WHERE id = :id",
         {
             "state": born.state.value,
             "disposition": born.disposition,
@@ -358,21 +351,22 @@ def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
             "version": born.config_version,
             "due": born.due_at,
             "deferred": (before["deferred_since"] or born.deferred_since) if born.state is State.WAITING else 0.0,
+            "conversation": conversation_id,
             "id": entry_id,
         },
     )
     strikes.clear(tx, touchpoint.id, "", 0, entry_id, entry_id)
     if before["conversation_id"]:  # it was queued before somebody held it: the effects of that walk stand
-        entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
+        entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at, entry.walks(tx, entry_id) + 1)
         return Accepted(entry_id=entry_id, outcome=outcome, replied=False)
-    replied = intake.apply_effects(tx, entry_id, outcome, touchpoint)
+    replied = intake.apply_effects(tx, entry_id, outcome, touchpoint, conversation_id, entry.walks(tx, entry_id) + 1)
     return Accepted(entry_id=entry_id, outcome=outcome, replied=replied)
 
 
 def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
     intake.check_version(tx, touchpoint)
     outbox.check_in_hand(tx, entry_id)
-    entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at)
+    entry.add_walk(tx, entry_id, outcome.trail, outcome.version, outcome.at, entry.walks(tx, entry_id) + 1)
     if outcome.action is Action.DEFER:  # walks again: who held and who released it stays noted
         tx.run(
             "UPDATE entry SET state = 'waiting', due_at = :due, reason = :reason WHERE id = :id",
@@ -383,7 +377,7 @@ def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
     state = State.HELD if born.state is State.HELD else State.ACTIVE
     tx.run(
         "UPDATE entry SET state = :state, cause = :cause, reason = :reason, held_by = :held_by, splices = :splices,"
-        " config_version = :version WHERE id = :id",
+        " config_version = :version, conversation_id = :conversation WHERE id = :id",
         {
             "state": state.value,
             "cause": born.cause,
@@ -391,7 +385,7 @@ def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
             "held_by": born.held_by,
             "splices": born.splices,
             "version": born.config_version,
+            "conversation": entry.join_conversation(tx, outcome, touchpoint),
             "id": entry_id,
         },
     )
-    _join(tx, entry_id, touchpoint, outcome)

@@ -123,7 +123,7 @@ CREATE TABLE ledger (
 ) STRICT;
 CREATE INDEX ledger_pending ON ledger (touchpoint_id, due_at) WHERE state = 'pending';
 CREATE INDEX ledger_mark ON ledger (touchpoint_id) WHERE mark_due <> '';
-CREATE INDEX ledger_sha256 ON ledger (sha256, touchpoint_id) WHERE sha256 <> x'';
+CREATE INDEX ledger_sha256 ON ledger (sha256);
 
 CREATE TABLE ledger_range (          -- items that were left alone as a whole
   touchpoint_id INTEGER NOT NULL REFERENCES touchpoint (id),
@@ -209,15 +209,15 @@ CREATE TABLE entry (
   sent_copy_due INTEGER NOT NULL DEFAULT 0, -- delivered, and our copy in Sent is still to be filed
   notice_for INTEGER NOT NULL DEFAULT 0 -- the failed entry that this notice tells about
 ) STRICT;
-CREATE INDEX entry_work ON entry (touchpoint_id, direction, due_at, id) WHERE state IN ('waiting', 'active', 'unknown');
+CREATE INDEX entry_waiting ON entry (touchpoint_id, direction, due_at) WHERE state = 'waiting';
+CREATE INDEX entry_active ON entry (touchpoint_id) WHERE state = 'active';
 CREATE INDEX entry_state ON entry (state, disposition, id);
 CREATE INDEX entry_account ON entry (direction, origin, state, disposition);
 CREATE INDEX entry_open ON entry (touchpoint_id, id) WHERE disposition = 'queued' AND closed = 0;
-CREATE INDEX entry_message_id ON entry (message_id) WHERE message_id <> '';
+CREATE INDEX entry_message_id ON entry (message_id);
 CREATE INDEX entry_auto_reply ON entry (touchpoint_id, accepted_at) WHERE origin = 'auto-reply';
 CREATE INDEX entry_author ON entry (author, id);
-CREATE INDEX entry_conversation ON entry (conversation_id, id) WHERE conversation_id <> 0;
-CREATE INDEX entry_content ON entry (content_id) WHERE content_id <> 0;
+CREATE INDEX entry_conversation ON entry (conversation_id);
 CREATE INDEX entry_sent_copy ON entry (touchpoint_id) WHERE sent_copy_due = 1;
 CREATE UNIQUE INDEX entry_notice ON entry (notice_for) WHERE notice_for <> 0;
 
