@@ -204,6 +204,8 @@ class DeleteTouchpoint(Call[Done]):
 
     touchpoint: str
     drop_pending: bool = False
+    leave_remote: bool = False
+    """Items that could not be fetched yet do not matter: they stay at the provider."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,6 @@ from gateway.settings import Listener, Relay, Settings
 from gateway.submission import ListenerSettings, Mode, RelayLimits
 from gateway.watchdog import Watchdog
 from pipeline import directory, touchpoints
-from pipeline.account import Account, account
 from pipeline.errors import PostroomError, Refused
 from pipeline.lifecycle import ConnectionState
 from pipeline.line import Line
@@ -170,10 +169,10 @@ class Daemon:
             post.wake.set()
             post.sender.wake.set()
 
-    async def account(self) -> Account:
-        """Both lines of the account."""
-        moving = {post.id for post in self._posts.values() if post.sends}
-        return await self.store.read(lambda tx: account(tx, moving))
+    def sends(self, touchpoint_id: int) -> bool:
+        """Whether a touchpoint's outbound mail moves; where it does not, it is parked."""
+        post = self._posts.get(touchpoint_id)
+        return post is not None and post.sends
 
     async def plan(self, touchpoint_id: int, password: str | None, since: float | None) -> Survey:
         """What a first connect would take; changes nothing."""

@@ -45,3 +45,17 @@ def _own_socket() -> Path:
     if given := os.environ.get("XDG_RUNTIME_DIR"):
         return Path(given) / "postroom" / "control.sock"
     return default_state_dir() / "control.sock"
+
+
+def socket_of(settings: Path | None) -> Path:
+    """The socket that a settings file names, or the likely one; reads that one key and checks nothing."""
+    import tomllib
+
+    named = ""
+    file = settings or default_settings()
+    for each in () if file is None else (file, *sorted((file.parent / "conf.d").glob("*.toml"))):
+        try:
+            named = tomllib.loads(each.read_text("utf-8"))["daemon"]["socket"] or named
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return Path(named) if named else likely_socket()

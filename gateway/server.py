@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway.control import (
     LONGEST_LINE,
@@ -43,6 +43,9 @@ from gateway.events import Events, Heard, Listener
 from gateway.rows import Status
 from pipeline.errors import NeedsPerson, PostroomError, Refused, Transient
 from pipeline.people import Actor
+
+if TYPE_CHECKING:
+    from gateway.settings import Roles
 
 SO_PEERGROUPS = 59
 """Linux; Python 3.11 has no name for it. It omits the primary group, which SO_PEERCRED tells."""
@@ -83,6 +86,11 @@ class Desk(Protocol):
     async def batch(self, heard: Heard, caller: Caller) -> Batch:
         """Facts with the rows that this caller may see."""
         ...
+
+
+def role_groups(roles: Roles) -> dict[Role, str]:
+    """The groups of this host that the settings give roles to."""
+    return {role: getattr(roles, role.value) for role in Role}
 
 
 def roles_of(uid: int, groups: Iterable[int], names: dict[Role, str]) -> frozenset[Role]:

@@ -57,7 +57,9 @@ def classify(mail: Mail) -> Report | None:
         return _STATUS_TYPES.get(named) or _by_parts(_parts(mail)) or Report.OTHER
     if "x-failed-recipients" in mail.headers or _plain_bounce(mail):
         return Report.DELIVERY
-    return _by_parts(_parts(mail)) if kind.startswith("multipart/") else None
+    if kind.startswith("multipart/") and _mentions_status(mail.opening.lower()):
+        return _by_parts(_parts(mail))
+    return None
 
 
 def read_bounce(mail: Mail) -> Bounce | None:
@@ -83,6 +85,11 @@ def read_bounce(mail: Mail) -> Bounce | None:
 
 def _parts(mail: Mail) -> Structure:
     return scan_parts(mail.opening, mail.headers, whole=mail.whole, depth=2)
+
+
+def _mentions_status(opening: bytes) -> bool:
+    # Spares nearly all mail the scan of its parts.
+    return b"delivery-status" in opening or b"disposition-notification" in opening or b"feedback-report" in opening
 
 
 def _by_parts(structure: Structure) -> Report | None:

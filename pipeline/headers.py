@@ -146,7 +146,11 @@ class Headers:
 
     def addresses(self, name: str) -> tuple[Address, ...]:
         """The addresses in all fields of this name, without those that are in doubt."""
-        return tuple(address for value in self.all(name) for address in _scanned(value).found)[:MAX_ADDRESSES]
+        raw = self._raw.get(name)
+        if not raw:
+            return ()
+        found = (address for value in raw for address in _scanned(_unfolded(value)).found)
+        return tuple(islice(found, MAX_ADDRESSES))
 
     @cached_property
     def subject(self) -> str:

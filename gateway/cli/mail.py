@@ -1,0 +1,148 @@
+"""What ``queue``, ``spool`` and ``why`` share: showing mail, and acting on it by id."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli.base import Column, Exit, emit, moment, page, positive, say, size, verb
+
+if TYPE_CHECKING:
+    from gateway.client import Client
+    from gateway.control import LedgerRow, MailDetail, MailRow
+
+
+def who(row: MailRow) -> str:
+    """The other side of a mail: who wrote it, or whom it goes to."""
+    if row.direction == "in":
+        return row.author or "(nobody)"
+    more = f" +{row.recipient_count - 1}" if row.recipient_count > 1 else ""
+    return (row.recipients[0] if row.recipients else "(nobody)") + more
+
+
+def state(row: MailRow) -> str:
+    """Where it stands, with the cause where it has one."""
+    return f"{row.state} {row.cause}".strip() if row.state in ("held", "failed") else row.state
+
+
+ID = Column("ID", lambda row: row.id, right=True)
+WHEN = Column("WHEN", lambda row: moment(row.received_at or row.accepted_at))
+SUBJECT = Column("SUBJECT", lambda row: row.subject or "(no subject)", wide=True)
+QUEUE = (
+    ID,
+    WHEN,
+    Column("FROM", who, wide=True),
+    SUBJECT,
+    Column("QUEUES", lambda row: ", ".join(row.queues) or "none", wide=True),
+)
+SPOOL = (
+    ID,
+    Column("DIR", lambda row: row.direction),
+    Column("STATE", state),
+    WHEN,
+    Column("FROM/TO", who, wide=True),
+    SUBJECT,
+)
+
+
+def add_ids(parser: argparse.ArgumentParser) -> None:
+    """Mails by their ids."""
+    parser.add_argument("ids", nargs="+", type=positive, metavar="ID")
+
+
+def act_verb(parent: Any, noun: str, name: str, summary: str, call: str, past: str) -> argparse.ArgumentParser:
+    """A verb that does one thing to each mail that is named."""
+    parser = verb(parent, name, summary, act, examples=f"postroom {noun} {name} 17\npostroom {noun} {name} 17 18 19")
+    add_ids(parser)
+    parser.set_defaults(call=call, past=past)
+    return parser
+
+
+async def act(client: Client, options: argparse.Namespace) -> int:
+    """Make one call for each id; one that is refused does not stop the others."""
+    from gateway import control
+    from gateway.client import CallFailed
+
+    call = getattr(control, options.call)
+    more = {"reason": options.reason} if getattr(options, "reason", "") else {}
+    code = Exit.OK
+    for number in options.ids:
+        try:
+            row = await client.call(call(id=number, **more))
+        except CallFailed as error:
+            if len(options.ids) == 1 or error.code != control.Code.REFUSED:
+                raise
+            say(str(error))
+            code = Exit.DATA
+            continue
+        if options.json:
+            emit(row)
+        say(f"mail {number} is {options.past}: {state(row)}")
+    return code
+
+
+async def show(client: Client, options: argparse.Namespace) -> None:
+    """One mail with everything but its content."""
+    from gateway.control import ShowMail
+
+    detail = await client.call(ShowMail(id=options.id))
+    emit(detail) if options.json else tell(detail)
+
+
+def tell(detail: MailDetail) -> None:
+    """A mail's story, for people."""
+    row = detail.row
+    sender = {None: "unknown", "": "<>"}.get(detail.envelope_sender, detail.envelope_sender)
+    page(
+        [
+            ("mail", f"{row.id}, {'in' if row.direction == 'in' else 'out'} ({row.origin}), {size(row.size)}"),
+            ("state", state(row)),
+            ("because", row.reason),
+            ("touchpoint", row.touchpoint),
+            ("from", row.author),
+            ("envelope from", sender if sender != row.author else ""),
+            ("subject", row.subject),
+            ("message-id", row.message_id),
+            ("kind", ", ".join(filter(None, (row.kind, row.mark)))),
+            ("queues", ", ".join(row.queues)),
+            ("received", moment(row.received_at)),
+            ("stored", moment(row.accepted_at)),
+            ("settled", moment(row.settled_at)),
+            ("due", moment(row.due_at) if row.state in ("waiting", "parked") else ""),
+            ("rewritten", "yes, the signature is put in" if detail.rewritten else ""),
+            ("notice for", f"mail {detail.notice_for}" if detail.notice_for else ""),
+        ]
+    )
+    _tell_history(detail)
+
+
+def _tell_history(detail: MailDetail) -> None:
+    from gateway.text import safe_text
+
+    for walk in reversed(detail.walks):
+        print(f"\nwalked {moment(walk.at)} under version {walk.config_version} of the touchpoint")
+        for step in walk.steps:
+            reason = safe_text(step.reason, multiline=True).rstrip().replace("\n", "\n      ")
+            print(f"  {safe_text(step.stage)}: {safe_text(step.action)}, {reason}")
+    for each in detail.recipients:
+        print(f"\nto {safe_text(each.address)}: {each.state} {each.code or ''} {safe_text(each.text)}".rstrip())
+    for attempt in reversed(detail.attempts):
+        said = " ".join(filter(None, (attempt.outcome or attempt.phase, str(attempt.code or ""), attempt.text)))
+        print(f"tried {moment(attempt.started_at)} at {safe_text(attempt.server)}: {safe_text(said)}")
+    for item in detail.ledger:
+        tell_item(item)
+    if detail.related:
+        ids = " ".join(str(each.id) for each in detail.related)
+        print(f"\nsame conversation: mail {ids}")
+
+
+def tell_item(item: LedgerRow) -> None:
+    """An item of the ledger, for people."""
+    from gateway.text import safe_text
+
+    words = f"{item.touchpoint} {item.folder} uid {item.remote_id} (epoch {item.epoch}): {item.state}"
+    if item.error:
+        words += f", {item.error}, tried {item.attempts} times, again {moment(item.due_at)}"
+    if item.mark_due:
+        words += f", on the server still to be done: {item.mark_due}"
+    print(f"\non the server: {safe_text(words)}, seen {moment(item.seen_at)}")

@@ -1,0 +1,243 @@
+"""Where guests of the daemon get their answers: one method for each call of ``control.py``.
+
+It decides nothing: what people decide is written through ``pipeline``, what they do to mail goes through the spool,
+and connections are the house's. It promises one audit row for each change, and that no answer holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gateway import __version__, control, views
+from gateway.control import Call, GetStatus, WhoAmI, sees_all
+from gateway.desk.mail import Mails
+from gateway.desk.parts import House, Parts
+from gateway.desk.people import People
+from gateway.desk.touchpoints import Touchpoints
+from gateway.events import Heard, HouseFact, MailFact, TouchpointFact
+from gateway.rows import Batch, Event, Me, Status, TouchpointRow
+from gateway.server import Caller
+from pipeline.account import account
+from pipeline.lifecycle import ConnectionState
+from pipeline.store import Tx
+
+if TYPE_CHECKING:
+    from gateway.services import Services
+    from gateway.settings import Settings
+
+__all__ = ["Desk", "FrontDesk", "House", "Parts"]
+
+MOST_EVENTS = 200
+"""In one batch; of the mail beyond that, only the number is told."""
+MOST_TOUCHPOINTS = 400
+"""In a status; the rest is in ``touchpoint list``."""
+ACCOUNT_SECONDS = 1.0
+"""How old the account of a feed may be; counting costs time."""
+LONG_BACKOFF = 3600.0
+
+Answer = Callable[[Any, Caller], Awaitable[Any]]
+
+
+class Desk:
+    """Answers every call."""
+
+    def __init__(self, parts: Parts, *, hostname: str, started_at: float) -> None:
+        self._parts = parts
+        self._hostname = hostname
+        self._started_at = started_at
+        self._account: tuple[float, Mapping[str, int]] = (float("-inf"), {})
+        mails = Mails(parts)
+        self._answers = self._table(Touchpoints(parts, mails.drop_all), People(parts), mails)
+
+    def _table(self, touchpoints: Touchpoints, people: People, mails: Mails) -> dict[type[Call[Any]], Answer]:
+        return {
+            control.WhoAmI: self._whoami,
+            control.GetStatus: self._status,
+            control.ListAudit: people.audit,
+            control.ListTouchpoints: touchpoints.search,
+            control.ShowTouchpoint: touchpoints.show,
+            control.CreateTouchpoint: touchpoints.create,
+            control.EditTouchpoint: touchpoints.edit,
+            control.DuplicateTouchpoint: touchpoints.duplicate,
+            control.DeleteTouchpoint: touchpoints.delete,
+            control.SetDirection: touchpoints.direction,
+            control.SetConnection: touchpoints.connection,
+            control.PlanConnect: touchpoints.plan,
+            control.ConnectTouchpoint: touchpoints.connect,
+            control.TestTouchpoint: touchpoints.test,
+            control.ActivateTouchpoint: touchpoints.activate,
+            control.DeactivateTouchpoint: touchpoints.deactivate,
+            control.LinkRingGroup: touchpoints.link,
+            control.UnlinkRingGroup: touchpoints.unlink,
+            control.ListBlocklist: touchpoints.blocklist,
+            control.Block: touchpoints.block,
+            control.Unblock: touchpoints.unblock,
+            control.ShowTemplate: touchpoints.template,
+            control.SetTemplate: touchpoints.set_template,
+            control.ListRingGroups: people.ring_groups,
+            control.CreateRingGroup: people.create_ring_group,
+            control.DeleteRingGroup: people.delete_ring_group,
+            control.ListRelayUsers: people.relay_users,
+            control.AddRelayUser: people.add_relay_user,
+            control.EditRelayUser: people.edit_relay_user,
+            control.RemoveRelayUser: people.remove_relay_user,
+            control.ListMail: mails.search,
+            control.ShowMail: mails.show,
+            control.ReadContent: mails.content,
+            control.Why: mails.why,
+            control.CloseMail: mails.close,
+            control.ReopenMail: mails.reopen,
+            control.RetryMail: mails.retry,
+            control.HoldMail: mails.hold,
+            control.ReleaseMail: mails.release,
+            control.DropMail: mails.drop,
+        }
+
+    async def answer(self, call: Call[Any], caller: Caller) -> Any:
+        """The reply to a call that the caller may make."""
+        return await self._answers[type(call)](call, caller)
+
+    async def status(self, caller: Caller) -> Status:
+        """The snapshot that a feed begins with."""
+        return await self._status(GetStatus(), caller)
+
+    async def _whoami(self, call: WhoAmI, caller: Caller) -> Me:
+        roles = tuple(sorted(role.value for role in caller.roles))
+        return Me(name=caller.name, uid=caller.uid, roles=roles, hostname=self._hostname, version=__version__)
+
+    async def _status(self, call: GetStatus, caller: Caller) -> Status:
+        scene = self._parts.scene
+        wanted = sorted(scene.directory.touchpoints.values(), key=lambda tp: tp.id)
+
+        def work(tx: Tx) -> tuple[list[TouchpointRow], int, Mapping[str, int]]:
+            return (
+                views.touchpoints(tx, scene, wanted),
+                views.unassigned(tx),
+                account(tx, scene.moving()).as_dict(),
+            )
+
+        rows, unassigned, figures = await self._parts.store.read(work)
+        now = self._parts.clock()
+        all_of_it = sees_all(caller.roles)
+        return Status(
+            hostname=self._hostname,
+            version=__version__,
+            started_at=self._started_at,
+            now=now,
+            account=figures if all_of_it else {},
+            touchpoints=tuple(sorted(rows, key=_worst_first)[:MOST_TOUCHPOINTS]),
+            touchpoint_count=len(rows),
+            needs_you=tuple(_needs_you(rows, unassigned, now)) if all_of_it else (),
+        )
+
+    async def batch(self, heard: Heard, caller: Caller) -> Batch:
+        """Facts with the rows that this caller may see; of several facts about one thing, the last one."""
+        last: dict[tuple[type, int], MailFact | TouchpointFact] = {}
+        for fact in heard.facts:
+            if not isinstance(fact, HouseFact):
+                last.pop((type(fact), fact.id), None)
+                last[type(fact), fact.id] = fact
+        left_out = max(0, len(last) - MOST_EVENTS)
+        facts = list(last.values())[left_out:]
+        events = [*await self._about_touchpoints(facts), *await self._about_mail(facts, caller)]
+        all_of_it = sees_all(caller.roles)
+        if all_of_it:
+            events += [Event(what=fact.what, words=fact.words) for fact in heard.facts if isinstance(fact, HouseFact)]
+        return Batch(
+            boot=self._parts.events.boot,
+            number=heard.number,
+            events=tuple(events),
+            left_out=left_out if all_of_it else 0,
+            gap=heard.gap,
+            account=await self._figures() if all_of_it else None,
+        )
+
+    async def _about_mail(self, facts: list[MailFact | TouchpointFact], caller: Caller) -> list[Event]:
+        mine = {fact.id: fact for fact in facts if isinstance(fact, MailFact)}
+        if not mine:
+            return []
+        scene, all_of_it = self._parts.scene, sees_all(caller.roles)
+        rows = await self._parts.store.read(lambda tx: views.mail_rows(tx, scene, mine))
+        return [
+            Event(what=mine[row.id].what, words=mine[row.id].words[:500], mail=row)
+            for row in rows
+            if all_of_it or row.state in ("queued", "closed")
+        ]
+
+    async def _about_touchpoints(self, facts: list[MailFact | TouchpointFact]) -> list[Event]:
+        mine = {fact.id: fact for fact in facts if isinstance(fact, TouchpointFact)}
+        if not mine:
+            return []
+        scene = self._parts.scene
+        live = [scene.directory.touchpoints[number] for number in mine if number in scene.directory.touchpoints]
+        rows = await self._parts.store.read(lambda tx: views.touchpoints(tx, scene, live))
+        found = [Event(what=mine[row.id].what, words=mine[row.id].words[:500], touchpoint=row) for row in rows]
+        gone = [fact for fact in mine.values() if fact.id not in scene.directory.touchpoints]
+        return found + [Event(what=fact.what, words=fact.words[:500], gone=fact.id) for fact in gone]
+
+    async def _figures(self) -> Mapping[str, int]:
+        now = self._parts.clock()
+        if abs(now - self._account[0]) >= ACCOUNT_SECONDS:
+            moving = self._parts.scene.moving()
+            self._account = (now, await self._parts.store.read(lambda tx: account(tx, moving).as_dict()))
+        return self._account[1]
+
+
+class Running(House, Protocol):
+    """The daemon, as far as the desk is built from it."""
+
+    @property
+    def settings(self) -> Settings:
+        """How this host runs."""
+        ...
+
+    @property
+    def services(self) -> Services:
+        """The shared parts."""
+        ...
+
+    @property
+    def started_at(self) -> float:
+        """When it came up."""
+        ...
+
+
+class FrontDesk(Desk):
+    """The desk of a running daemon."""
+
+    def __init__(self, house: Running) -> None:
+        parts = house.services
+        super().__init__(
+            Parts(store=parts.store, spool=parts.spool, house=house, events=parts.events, clock=parts.clock),
+            hostname=house.settings.hostname,
+            started_at=house.started_at,
+        )
+
+
+def _worst_first(row: TouchpointRow) -> tuple[int, int]:
+    order = (ConnectionState.LOST.value, ConnectionState.BACKOFF.value)
+    return order.index(row.state) if row.state in order else len(order), row.id
+
+
+def _needs_you(rows: list[TouchpointRow], unassigned: int, now: float) -> list[str]:
+    lines = [
+        f"{row.address}: connection lost ({row.cause}); postroom touchpoint connect {row.address}"
+        for row in rows
+        if row.state == ConnectionState.LOST
+    ]
+    lines += [
+        f"{row.address}: no connection for {int((now - row.state_since) // 3600)} h ({row.cause}: {row.reason})"
+        for row in rows
+        if row.state == ConnectionState.BACKOFF and now - row.state_since > LONG_BACKOFF
+    ]
+    lines = lines[:20]
+    for number, words in (
+        (sum(row.held for row in rows), "held; postroom spool list --state held"),
+        (sum(row.unknown for row in rows), "of unknown outcome; postroom spool list --state unknown"),
+        (sum(row.failed for row in rows), "failed; postroom spool list --state failed"),
+        (unassigned, "queued for no ring group; postroom queue list --unassigned"),
+    ):
+        if number:
+            lines.append(f"{number} mail {words}")
+    return lines
