@@ -1,0 +1,1 @@
+"""Numbered stories over the whole daemon."""
