@@ -82,13 +82,13 @@ from gateway.rows import (
     TemplateRow as TemplateRow,
 )
 from gateway.rows import (
-    TestRow as TestRow,
-)
-from gateway.rows import (
     TouchpointDetail as TouchpointDetail,
 )
 from gateway.rows import (
     TouchpointRow as TouchpointRow,
+)
+from gateway.rows import (
+    TryRow as TryRow,
 )
 from gateway.rows import (
     Walk as Walk,
@@ -255,7 +255,7 @@ class ConnectTouchpoint(Call[TouchpointRow]):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestTouchpoint(Call[TestRow]):
+class TryTouchpoint(Call[TryRow]):
     """Try both halves with what is kept; changes nothing."""
 
     touchpoint: str
@@ -528,7 +528,7 @@ RULES: tuple[Rule, ...] = (
     Rule("touchpoint.connection", SetConnection, _ADMIN),
     Rule("touchpoint.plan", PlanConnect, _OPS),
     Rule("touchpoint.connect", ConnectTouchpoint, _OPS),
-    Rule("touchpoint.test", TestTouchpoint, _OPS),
+    Rule("touchpoint.test", TryTouchpoint, _OPS),
     Rule("touchpoint.activate", ActivateTouchpoint, _OPS),
     Rule("touchpoint.deactivate", DeactivateTouchpoint, _OPS),
     Rule("touchpoint.link", LinkRingGroup, _ADMIN),

@@ -250,7 +250,7 @@ class PlanRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TestRow:
+class TryRow:
     """A try of both halves of a connection: "" for a half that works or is not there, else what is wrong."""
 
     receiving: str

@@ -273,7 +273,7 @@ def _mail_row(row: Row, moving: frozenset[int], queues: list[str], recipients: l
 
 def _state(row: Row, moving: frozenset[int]) -> str:
     if row["state"] == "done":
-        return "closed" if row["closed"] else str(row["disposition"])
+        return "closed" if row["closed"] and row["disposition"] == "queued" else str(row["disposition"])
     if row["direction"] == "out" and row["state"] in ("waiting", "active") and row["touchpoint_id"] not in moving:
         return "parked"
     return str(row["state"])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, assert_never
 
 from pipeline.conversation import reference_hash
 from pipeline.line import Outcome, Trail, participants
@@ -123,8 +123,17 @@ def _cause(outcome: Outcome) -> str:
     """What is set aside always has a cause, also where its stage forgot to name one."""
     if outcome.cause is not None:
         return outcome.cause.value
-    unnamed = {Action.HOLD: HoldCause.STAGE_FAILED.value, Action.REJECT: HoldCause.BLOCKED.value}
-    return unnamed.get(outcome.action, "")
+    match outcome.action:
+        case Action.REJECT:
+            return HoldCause.BLOCKED.value
+        case Action.HOLD:
+            return HoldCause.STAGE_FAILED.value
+        case Action.STOP | Action.DEFER:  # outbound these set aside, too: only PASS is ever sent
+            return HoldCause.STAGE_FAILED.value if outcome.mail.direction is Direction.OUT else ""
+        case Action.PASS:
+            return ""
+        case _:
+            assert_never(outcome.action)
 
 
 def _mark(outcome: Outcome) -> str:

@@ -74,8 +74,9 @@ def accept(tx: Tx, page: DecidedPage) -> list[Accepted]:
     """Commit a page; raises StaleVersion where the touchpoint changed since it was decided."""
     check_version(tx, page.touchpoint)
     known = ledger.known(tx, page.touchpoint.id, page.folder, page.epoch, [each.item.remote_id for each in page.items])
-    fresh = (each for each in page.items if each.item.remote_id not in known)
-    accepted = [taken for each in fresh if (taken := _take(tx, page, each)) is not None]
+    # A server may show one item twice: the first one counts.
+    fresh = {each.item.remote_id: each for each in reversed(page.items) if each.item.remote_id not in known}
+    accepted = [taken for each in reversed(fresh.values()) if (taken := _take(tx, page, each)) is not None]
     if page.cursor is not None:
         ledger.set_cursor(tx, page.touchpoint.id, page.folder, page.cursor, page.at)
     if page.settled:

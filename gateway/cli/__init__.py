@@ -25,6 +25,7 @@ NOUNS = {
     "check-config": "check the settings, offline; every fault at once",
     "demo": "see the main job done on a provider in a box",
 }
+_ABOUT = "The post room of a contact centre: takes mail in, sorts it into queues, sends the answers."
 _EPILOG = """\
 first steps:
   postroom demo                                        see it work; needs nothing
@@ -51,7 +52,11 @@ def main(argv: list[str] | None = None) -> int:
 def _parser(args: list[str]) -> argparse.ArgumentParser:
     from gateway.cli.base import Parser
 
-    parser = Parser(prog="postroom", description="The post room of a contact centre: takes mail in, sorts it into queues, sends the answers.", epilog=_EPILOG)
+    parser = Parser(
+        prog="postroom",
+        description="The post room of a contact centre: takes mail in, sorts it into queues, sends the answers.",
+        epilog=_EPILOG,
+    )
     parser.add_argument("--version", action="store_true", help="print the version")
     nouns = parser.add_subparsers(title="commands", metavar="COMMAND", dest="noun", parser_class=Parser)
     asked = next((arg for arg in args if arg in NOUNS), None)

@@ -95,7 +95,7 @@ def _show(status: Status) -> None:
 
     print(f"{status.hostname}, postroom {status.version}, up since {moment(status.started_at)}")
     for line in account_lines(status.account):
-        print(line)
+        print(line if not sys.stdout.isatty() else _folded(line))
     print()
     table(status.touchpoints, TOUCHPOINTS, "there is no touchpoint yet; make one with: postroom touchpoint create")
     if (more := status.touchpoint_count - len(status.touchpoints)) > 0:
@@ -104,6 +104,13 @@ def _show(status: Status) -> None:
         print("\nneeds you:")
     for line in status.needs_you:
         print(f"  {safe_text(line)}")
+
+
+def _folded(line: str) -> str:
+    import shutil
+    import textwrap
+
+    return textwrap.fill(line, shutil.get_terminal_size((80, 24)).columns, subsequent_indent="    ")
 
 
 def _tell(batch: Batch) -> None:

@@ -421,9 +421,9 @@ def _tell_plan(plan: PlanRow) -> None:
 
 
 async def _test(client: Client, options: argparse.Namespace) -> int:
-    from gateway.control import TestTouchpoint
+    from gateway.control import TryTouchpoint
 
-    row = await client.call(TestTouchpoint(touchpoint=options.touchpoint))
+    row = await client.call(TryTouchpoint(touchpoint=options.touchpoint))
     if options.json:
         emit(row)
     else:

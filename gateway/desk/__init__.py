@@ -65,7 +65,7 @@ class Desk:
             control.SetConnection: touchpoints.connection,
             control.PlanConnect: touchpoints.plan,
             control.ConnectTouchpoint: touchpoints.connect,
-            control.TestTouchpoint: touchpoints.test,
+            control.TryTouchpoint: touchpoints.test,
             control.ActivateTouchpoint: touchpoints.activate,
             control.DeactivateTouchpoint: touchpoints.deactivate,
             control.LinkRingGroup: touchpoints.link,

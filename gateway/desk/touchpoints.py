@@ -25,7 +25,7 @@ from gateway.control import (
     SetTemplate,
     ShowTemplate,
     ShowTouchpoint,
-    TestTouchpoint,
+    TryTouchpoint,
     Unblock,
     UnlinkRingGroup,
 )
@@ -40,9 +40,9 @@ from gateway.rows import (
     PlanRow,
     ServerRow,
     TemplateRow,
-    TestRow,
     TouchpointDetail,
     TouchpointRow,
+    TryRow,
 )
 from gateway.server import Caller
 from pipeline import touchpoints
@@ -208,10 +208,10 @@ class Touchpoints:
         await self._parts.change(caller, "touchpoint.connect", tp.address, lambda tx: None, {"since": since})
         return await self._parts.touchpoint_row(tp.id)
 
-    async def test(self, call: TestTouchpoint, caller: Caller) -> TestRow:
+    async def test(self, call: TryTouchpoint, caller: Caller) -> TryRow:
         """Changes nothing."""
         receiving, sending = await self._parts.house.test(self._reachable(call.touchpoint).id)
-        return TestRow(receiving=receiving, sending=sending)
+        return TryRow(receiving=receiving, sending=sending)
 
     def _reachable(self, named: str) -> Touchpoint:
         tp = self._find(named)
