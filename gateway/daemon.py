@@ -32,8 +32,9 @@ from gateway.services import Budget, Services
 from gateway.settings import Listener, Relay, Settings
 from gateway.submission import ListenerSettings, Mode, RelayLimits
 from gateway.watchdog import Watchdog
-from pipeline import directory, touchpoints
-from pipeline.errors import PostroomError, Refused
+from pipeline import touchpoints
+from pipeline.directory import RANDOM_NEEDED, Directory, first_start, load
+from pipeline.errors import AuthRequired, PostroomError, Refused
 from pipeline.lifecycle import ConnectionState
 from pipeline.line import Line
 from pipeline.spool import Spool
@@ -74,7 +75,7 @@ class Daemon:
             log.warning("after the last end: %d sends unknown, %d waiting again, %d partial contents swept",
                         unknown, waiting, swept)  # fmt: skip
         self._flight.wipe()
-        await self.store.write(lambda tx: directory.first_start(tx, secrets.token_bytes(directory.RANDOM_NEEDED)))
+        await self.store.write(lambda tx: first_start(tx, secrets.token_bytes(RANDOM_NEEDED)))
         self.services = await self._services()
         self._watchdog = Watchdog()
         for touchpoint_id in self.directory.touchpoints:
@@ -141,7 +142,7 @@ class Daemon:
     # -- what the desk asks ------------------------------------------------------------------------------------------
 
     @property
-    def directory(self) -> directory.Directory:
+    def directory(self) -> Directory:
         """The current snapshot."""
         return self.services.directory
 
@@ -249,8 +250,8 @@ class Daemon:
 
     # -- parts -------------------------------------------------------------------------------------------------------
 
-    async def _load(self) -> directory.Directory:
-        return await self.store.read(lambda tx: directory.load(tx, self.settings.hostname))
+    async def _load(self) -> Directory:
+        return await self.store.read(lambda tx: load(tx, self.settings.hostname))
 
     def _touchpoint(self, touchpoint_id: int) -> Touchpoint:
         found = self.directory.touchpoints.get(touchpoint_id)
@@ -265,7 +266,7 @@ class Daemon:
     async def _password(self, touchpoint: Touchpoint) -> str:
         sealed = await self.store.read(lambda tx: touchpoints.get_secret(tx, touchpoint.id, PASSWORD))
         if sealed is None:
-            raise Refused(f"{touchpoint.address} has no password yet: postroom touchpoint connect {touchpoint.address}")
+            raise AuthRequired(f"there is no password yet: postroom touchpoint connect {touchpoint.address}")
         return self.secrets.open(touchpoint.id, PASSWORD, sealed).decode()
 
     async def _receiving(self, touchpoint: Touchpoint, password: str | None = None) -> Receiving | None:
@@ -313,7 +314,7 @@ def relay_listeners(relay: Relay, inherited: dict[str, list[socket.socket]]) -> 
             sock=sock,
         )
         for each in relay.listeners
-        for sock in inherited.get(each.name) or [None]
+        for sock in (inherited.get(each.name) or (None,))
     ]
 
 

@@ -32,6 +32,10 @@ class Session(Protocol):
         """Close it now."""
         ...
 
+    def cut(self) -> None:
+        """Close it without waiting for the client's part in that."""
+        ...
+
 
 class LockedOut(Exception):
     """A sign-in that was not looked at: this client or this name failed too often."""
@@ -79,7 +83,9 @@ class RunningRelay:
         self, settings: ListenerSettings, session: Callable[[ListenerSettings], asyncio.BaseProtocol]
     ) -> None:
         if (settings.ssl_context is None) != (settings.mode in (Mode.PLAIN, Mode.LOOPBACK)):
-            raise ValueError(f"listener {settings.name}: submission and submissions need a certificate, others have none")
+            raise ValueError(
+                f"listener {settings.name}: submission and submissions need a certificate, others have none"
+            )
         if settings.mode is Mode.LOOPBACK and settings.sock is None and not ip_address(settings.host).is_loopback:
             raise ValueError(f"listener {settings.name}: {settings.host} is no loopback address")
         options: dict[str, Any] = {"host": settings.host, "port": settings.port}
@@ -142,11 +148,19 @@ class RunningRelay:
         until = self.loop.time() + grace
         for session in list(self.sessions):
             session.leave_soon()
-        while self.sessions and self.loop.time() < until:
-            await asyncio.sleep(0.02)
+        await self._emptied(until)
         for session in list(self.sessions):
             session.end("421 4.3.2 Shutting down")
+        # TLS waits for the peer's goodbye, which may never come.
+        await self._emptied(self.loop.time() + 0.5)
+        for session in list(self.sessions):
+            session.cut()
+        await self._emptied(self.loop.time() + 0.5)
         if self._submissions:
             await asyncio.wait(set(self._submissions))
         if self._clock is not None:
             self._clock.cancel()
+
+    async def _emptied(self, until: float) -> None:
+        while self.sessions and self.loop.time() < until:
+            await asyncio.sleep(0.01)

@@ -116,16 +116,21 @@ class Post:
     async def changed(self) -> None:
         """The directory has a new snapshot; a changed connection starts over."""
         if self.touchpoint.connection != self._connection:
-            await self.reconnect()
+            await self._restart()
         self.wake.set()
         self.sender.wake.set()
 
     async def reconnect(self) -> None:
-        """Start both halves again now, with what the settings and secrets say now."""
+        """A person proved that it works: start both halves again, whatever stopped them."""
+        self._halves = {name: Half(state=ConnectionState.CONNECTING) for name in self._halves}
+        await self._restart()
+
+    async def _restart(self) -> None:
+        """Start over with what the settings say now; what was never connected stays so."""
         await self.stop()
         self.sender = Sender(self, self._services)
         for name, half in self._halves.items():
-            if half.state is not ConnectionState.CONNECTED:
+            if half.state is not ConnectionState.NEW:
                 self._halves[name] = Half(state=ConnectionState.CONNECTING)
         self.start()
 

@@ -153,8 +153,7 @@ class RelaySession(SMTP):
 
     def pause_writing(self) -> None:
         """64 KiB of unread answers: nobody honest is there."""
-        if self.transport is not None:
-            self.transport.abort()
+        self.cut()
 
     def resume_writing(self) -> None:
         """Follows a pause; nothing is left to do."""
@@ -168,6 +167,13 @@ class RelaySession(SMTP):
         if last_words:
             self.transport.write(last_words.encode("ascii") + b"\r\n")
         self.transport.close()
+
+    def cut(self) -> None:
+        """Close the connection without waiting for the client's part in that."""
+        self._ending = True
+        self._input = b""
+        if self.transport is not None:
+            self.transport.abort()
 
     def leave_soon(self) -> None:
         """The relay is shutting down: go now, or once the content or submission under way is done."""
@@ -613,7 +619,8 @@ class RelaySession(SMTP):
                 envelope=Envelope(sender=self._sender, recipients=tuple(self._recipients)),
                 peer=self.peer,
                 helo=self._helo,
-                with_protocol=("ESMTP" if self._extended else "SMTP") + ("SA" if self._secured else "A" if self._private else ""),
+                with_protocol=("ESMTP" if self._extended else "SMTP")
+                + ("SA" if self._secured else "A" if self._private else ""),
             )
             return await self.relay.accepting.submit(submission)
         except Exception as error:

@@ -95,7 +95,9 @@ class Listener(_Section):
     def _protected(self) -> Self:
         if bool(self.cert) != bool(self.key):
             raise PydanticCustomError("tls", "cert and key belong together: give both or neither")
-        if self.mode != "plain" and not self.cert and not self.loopback:
+        if self.mode == "submissions" and not self.cert:
+            raise PydanticCustomError("tls", "mode submissions needs cert and key")
+        if self.mode == "submission" and not self.cert and not self.loopback:
             raise PydanticCustomError("tls", "needs cert and key, since it does not stand on a loopback address")
         if self.mode == "plain" and self.cert:
             raise PydanticCustomError("tls", "a plain listener has no TLS: leave cert and key out")
@@ -103,7 +105,7 @@ class Listener(_Section):
 
     @property
     def loopback(self) -> bool:
-        """Whether only this host reaches it; only there a certificate that we make ourselves will do."""
+        """Whether only this host reaches it; only there AUTH may go in the clear."""
         return ip_address(self.host).is_loopback
 
 
@@ -139,8 +141,6 @@ class Relay(_Section):
     """For the whole of one DATA, besides the time that ``slowest_rate`` grants."""
     slowest_rate: int = Field(default=500, ge=0)
     """Bytes a second that a client must reach within DATA."""
-    received_headers: int = Field(default=50, ge=1, le=1000)
-    """More Received fields than this, and the mail is going round in circles (RFC 5321 section 6.3)."""
     listeners: Annotated[tuple[Listener, ...], Strict(False)] = Field(
         default=(Listener(name="loopback", host="127.0.0.1", port=2525),), alias="listener"
     )

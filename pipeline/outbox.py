@@ -238,6 +238,7 @@ def wants_notice(tx: Tx, settled: Settled) -> Row | None:
         return None
     return tx.one(
         "SELECT e.*, u.notify AS notify FROM entry AS e LEFT JOIN relay_user AS u ON u.id = e.relay_user_id"
-        " WHERE e.id = :id AND e.origin = :relay AND NOT EXISTS (SELECT 1 FROM entry AS n WHERE n.notice_for = e.id AND n.notice_for <> 0)",
+        " WHERE e.id = :id AND e.origin = :relay AND NOT EXISTS"
+        " (SELECT 1 FROM entry AS n WHERE n.notice_for = e.id AND n.notice_for <> 0)",  # <> 0 names the partial index
         {"id": settled.entry_id, "relay": Origin.RELAY.value},
     )

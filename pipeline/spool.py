@@ -57,7 +57,7 @@ VERBS: dict[Verb, tuple[tuple[State, ...], State]] = {
 
 _ACTS = {
     Verb.RETRY: "state = 'waiting', due_at = :now, cause = '', planned = 0, settled_at = 0",
-    Verb.HOLD: "state = 'held', disposition = '', cause = :cause, reason = :reason",
+    Verb.HOLD: "state = 'held', disposition = '', closed = 0, cause = :cause, reason = :reason",
     Verb.RELEASE: "state = 'waiting', due_at = :now, released_by = :actor, cause = ''",
     Verb.DROP: "state = 'done', disposition = 'dropped', settled_at = :now",
 }
