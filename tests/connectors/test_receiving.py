@@ -13,7 +13,6 @@ import pytest
 
 from gateway.connectors import Fetched, Folder, FolderRole, Missing, Receiving, Ref
 from gateway.connectors.imap_smtp import WINDOW, ImapReceiving
-from gateway.connectors.imap_wire import Limits
 from pipeline.errors import AuthRequired, CertificateFault, CursorLost, Refused, Transient
 from pipeline.mail import OPENING
 from pipeline.touchpoint import Connection, Security, Server
@@ -47,7 +46,7 @@ def imap_server(request: pytest.FixtureRequest) -> MailServer:
 def user(imap_server: MailServer) -> str:
     """A mailbox of this test's own."""
     address = f"desk{next(_NUMBERS)}.{time.monotonic_ns()}@example.test"
-    imap_server.open_mailbox(address, PASSWORD, folders=["Erledigt & gut", "Ablage/Ä"])
+    imap_server.open_mailbox(address, PASSWORD)
     return address
 
 
@@ -78,12 +77,12 @@ def mail(number: int, size: int = 0) -> bytes:
 
 def receiving(
     server: MailServer, user: str, security: Security = Security.STARTTLS, *, password: str = PASSWORD,
-    tls: TlsFiles | None = None, mark: str = "", limits: Limits = Limits(),
+    tls: TlsFiles | None = None, mark: str = "",
 ) -> ImapReceiving:  # fmt: skip
     port = server.imaps_port if security is Security.TLS else server.imap_port
     connection = Connection(user=user, imap=Server(host="127.0.0.1", port=port, security=security), mark=mark)
     context = (tls or server.tls).client_context()
-    return ImapReceiving(connection, password, ssl_context=context, limits=limits, timeout=10)
+    return ImapReceiving(connection, password, ssl_context=context, timeout=10)
 
 
 @asynccontextmanager
@@ -320,7 +319,9 @@ async def test_marking_as_seen(imap_server: MailServer, user: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["Erledigt & gut", "Ablage/Ä"])
-async def test_moving(imap_server: MailServer, user: str, folder: str) -> None:
+async def test_moving(imap_server: MailServer, folder: str) -> None:
+    user = f"mover{next(_NUMBERS)}@example.test"
+    imap_server.open_mailbox(user, PASSWORD, folders=[folder])
     for number in range(1, 4):
         put(imap_server, user, mail(number))
     async with opened(imap_server, user, mark=f"move:{folder}") as mailbox:

@@ -65,7 +65,7 @@ hostname = mail.example.test
 postmaster_address = postmaster@example.test
 passdb {{
   driver = passwd-file
-  args = scheme=PLAIN username_format=%Lu {state}/users
+  args = scheme=PLAIN username_format=%Lu {state}/users/%Lu
 }}
 userdb {{
   driver = static
@@ -187,9 +187,8 @@ class Dovecot:
 
     def start(self) -> None:
         """Write the configuration and come up."""
-        for name in ("run", "lib", "mail"):
+        for name in ("run", "lib", "mail", "users"):
             (self.directory / name).mkdir(exist_ok=True)
-        (self.directory / "users").touch()
         (self.directory / "dovecot.conf").write_text(self._config())
         self._own(self.directory)
         self.up()
@@ -223,10 +222,7 @@ class Dovecot:
         if process is None:
             return
         try:
-            if how is signal.SIGKILL:
-                os.killpg(process.pid, how)
-            else:
-                process.send_signal(how)
+            os.killpg(process.pid, how)
             process.wait(10)
         except (ProcessLookupError, subprocess.TimeoutExpired):
             pass
@@ -294,16 +290,17 @@ class Dovecot:
 
     def add_user(self, user: str, password: str) -> None:
         """A mailbox; one that is there gets this password."""
-        path = self.directory / "users"
-        others = [line for line in path.read_text().splitlines() if not line.startswith(f"{user.lower()}:")]
-        fresh = path.with_suffix(".new")
-        fresh.write_text("\n".join([*others, f"{user.lower()}:{{PLAIN}}{password}::::::", ""]))
+        path = self.directory / "users" / user.lower()
+        known = path.exists()
+        fresh = self.directory / f"{user.lower()}.new"
+        fresh.write_text(f"{user.lower()}:{{PLAIN}}{password}::::::\n")
         self._own(fresh)
         fresh.replace(path)
-        self._await_password(user, password)
+        if known:
+            self._await_password(user, password)
 
     def _await_password(self, user: str, password: str) -> None:
-        """Dovecot looks at its password file once a second at the most."""
+        """Dovecot looks at a password file that it has read once a second at the most."""
         command = ["/usr/bin/doveadm", "-c", str(self.directory / "dovecot.conf"), "auth", "test", user, password]
         for _ in range(50):
             ran = subprocess.run(
