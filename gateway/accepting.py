@@ -16,6 +16,7 @@ from ipaddress import ip_address, ip_network
 from gateway.auth.passwords import verify_password
 from gateway.deciding import Walk, decide_alone
 from gateway.events import MailFact, MailWhat
+from gateway.patience import until_fresh
 from gateway.services import Services
 from gateway.smtp_grammar import Reply
 from gateway.submission import Submission
@@ -32,8 +33,6 @@ from pipeline.store.content import ContentWriter
 from pipeline.touchpoint import Touchpoint, normalise
 from pipeline.verdict import Action, Splice
 
-STALE_TRIES = 20
-STALE_PAUSE = 0.05
 NO_ROOM = Reply(452, "4.3.1", "No room on the disk, try again later")
 BUSY = Reply(451, "4.3.0", "Try again later")
 
@@ -80,22 +79,24 @@ class RelayCounter:
 
     async def _submit(self, submission: Submission) -> Reply:
         headers = Headers.scan(submission.opening)
-        refusal = unreadable(headers)
-        for _ in range(STALE_TRIES if refusal is None else 0):
-            found = self._touchpoint_for(headers, submission)
-            if isinstance(found, Reply):
-                return found
-            mail = self._mail(found, headers, submission)
-            outcome = await decide_alone(self._services, found, self._services.outbound, Walk(mail=mail))
-            if outcome.action is Action.REJECT:
-                return Reply(550, outcome.code or "5.7.1", _one_line(outcome.reason))
-            if outcome.action is Action.DEFER:
-                return Reply(451, "4.7.1", _one_line(outcome.reason))
-            try:
-                return await self._commit(found, outcome, submission)
-            except StaleVersion:
-                await asyncio.sleep(STALE_PAUSE)
-        return refusal or BUSY
+        if (refusal := unreadable(headers)) is not None:
+            return refusal
+        try:
+            return await self._decide(headers, submission)
+        except StaleVersion:  # seldom, and tenacity is not for free
+            return await until_fresh()(self._decide, headers, submission)
+
+    async def _decide(self, headers: Headers, submission: Submission) -> Reply:
+        found = self._touchpoint_for(headers, submission)
+        if isinstance(found, Reply):
+            return found
+        mail = self._mail(found, headers, submission)
+        outcome = await decide_alone(self._services, found, self._services.outbound, Walk(mail=mail))
+        if outcome.action is Action.REJECT:
+            return Reply(550, outcome.code or "5.7.1", _one_line(outcome.reason))
+        if outcome.action is Action.DEFER:
+            return Reply(451, "4.7.1", _one_line(outcome.reason))
+        return await self._commit(found, outcome, submission)
 
     def _touchpoint_for(self, headers: Headers, submission: Submission) -> Touchpoint | Reply:
         """The touchpoint that the mail leaves by, or why it may not."""

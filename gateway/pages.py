@@ -5,16 +5,15 @@ Used by ``receiver.py``, which knows when; this file knows how. It talks to the 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.connectors import Fetched, Folder, FolderRole, Missing, Receiving, Ref
 from gateway.deciding import Walk, decide_page
+from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger
-from pipeline.errors import StaleVersion
 from pipeline.headers import Headers
 from pipeline.intake import Accepted, DecidedPage, Taken
 from pipeline.ledger import Item, ItemState
@@ -25,10 +24,6 @@ from pipeline.store.content import ContentWriter
 from pipeline.strikes import OUT, InHand, Strikes
 from pipeline.touchpoint import Touchpoint
 from pipeline.verdict import HoldCause
-
-STALE_TRIES = 100
-STALE_PAUSE = 0.05
-"""A decision that was made with an old snapshot is made again once the new one is there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,21 +103,22 @@ class Pages:
 
     async def commit(self, connector: Receiving, haul: Haul) -> list[Accepted]:
         """Decide a haul and make it durable; decided again when the touchpoint changed meanwhile."""
-        batch = haul.batch
         moved = await self._moved(connector, haul)
-        for _ in range(STALE_TRIES):
-            touchpoint = self._current()
-            items = await self._decided(haul, moved, touchpoint)
-            page = DecidedPage(
-                touchpoint=touchpoint, folder=batch.folder.name, epoch=batch.refs[0].epoch, items=items,
-                at=self._services.clock(), cursor=batch.cursor,
-                settled=batch.refs[-1].remote_id if batch.cursor is not None else 0,
-            )  # fmt: skip
-            try:
-                return await self._services.spool.accept(page)
-            except StaleVersion:
-                await asyncio.sleep(STALE_PAUSE)
-        raise StaleVersion(f"touchpoint {self._id} keeps changing")
+        return await until_fresh()(self._commit_once, haul, moved)
+
+    async def _commit_once(self, haul: Haul, moved: set[int]) -> list[Accepted]:
+        batch = haul.batch
+        touchpoint = self._current()
+        page = DecidedPage(
+            touchpoint=touchpoint,
+            folder=batch.folder.name,
+            epoch=batch.refs[0].epoch,
+            items=await self._decided(haul, moved, touchpoint),
+            at=self._services.clock(),
+            cursor=batch.cursor,
+            settled=batch.refs[-1].remote_id if batch.cursor is not None else 0,
+        )
+        return await self._services.spool.accept(page)
 
     async def _decided(self, haul: Haul, moved: set[int], touchpoint: Touchpoint) -> list[Taken]:
         """What becomes of each item of a haul."""

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 from gateway.connectors import Folder, FolderRole, Missing, Page, Receiving, Ref
 from gateway.deciding import Walk, decide_alone
 from gateway.events import MailFact, MailWhat
-from gateway.pages import STALE_PAUSE, STALE_TRIES, Batch, Haul, Pages, batches, stored_mail
+from gateway.pages import Batch, Haul, Pages, batches, stored_mail
+from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger, strikes
-from pipeline.errors import StaleVersion
 from pipeline.intake import Accepted
 from pipeline.line import Release
 from pipeline.retry import pending_delay
@@ -210,17 +210,13 @@ class Receiver:
             release=Release(stage=row["held_by"], by=row["released_by"]) if row["released_by"] else None,
             aside=self._overdue(row, struck),
         )
-        for _ in range(STALE_TRIES):
-            touchpoint = self._post.touchpoint
-            outcome = await decide_alone(self._services, touchpoint, self._services.inbound, walk)
-            try:
-                accepted = await self._services.spool.redecide(row["id"], touchpoint, outcome)
-            except StaleVersion:
-                await asyncio.sleep(STALE_PAUSE)
-                continue
-            self._tell([accepted] if accepted else [])
-            return
-        raise StaleVersion(f"touchpoint {self._post.id} keeps changing")
+        accepted: Accepted | None = await until_fresh()(self._redecide, row["id"], walk)
+        self._tell([accepted] if accepted else [])
+
+    async def _redecide(self, entry_id: int, walk: Walk) -> Accepted | None:
+        touchpoint = self._post.touchpoint
+        outcome = await decide_alone(self._services, touchpoint, self._services.inbound, walk)
+        return await self._services.spool.redecide(entry_id, touchpoint, outcome)
 
     def _overdue(self, row: Row, struck: Strikes) -> tuple[HoldCause, str] | None:
         if (count := struck.of(row["id"])) >= OUT:

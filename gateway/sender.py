@@ -22,6 +22,7 @@ from gateway.connectors import Outgoing, RecipientResult, Sending, SendResult
 from gateway.deciding import Walk, decide_alone
 from gateway.events import HouseFact, HouseWhat, MailFact, MailWhat
 from gateway.pages import stored_mail
+from gateway.patience import until_stored
 from gateway.services import Services
 from pipeline.entry import State
 from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, StoreFull
@@ -179,7 +180,8 @@ class Sender:
                     claimed.row["id"], attempt, Said(outcome="retry", text=str(error), server=self._server)
                 )
             raise
-        await self._until_stored(claimed, attempt, result)
+        # The server's answer becomes durable before anything else happens.
+        await until_stored()(self._store_answer, claimed, attempt, result)
 
     @property
     def _server(self) -> str:
@@ -215,15 +217,6 @@ class Sender:
             await self._spool.unclaim([row["id"]])
             return False
         return outcome.action is not Action.HOLD
-
-    async def _until_stored(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
-        """The server's answer must become durable before anything else happens, however long a full disk takes."""
-        while True:
-            try:
-                await self._store_answer(claimed, attempt, result)
-                return
-            except StoreFull:
-                await asyncio.sleep(1.0)
 
     async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
         said = Said(

@@ -50,7 +50,8 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self._environment = {**os.environ, **(environment or {})}
         self.toml.write_text(
-            f'[daemon]\nhostname = "post.example.org"\nstate_dir = "{self.state}"\nsocket = "{self.socket}"\n\n{settings}',
+            f'[daemon]\nhostname = "post.example.org"\nstate_dir = "{self.state}"\n'
+            f'socket = "{self.socket}"\n\n{settings}',
             encoding="utf-8",
         )
 
@@ -178,9 +179,18 @@ class Daemon:
     # -- furnishing --------------------------------------------------------------------------------------------------
 
     def furnish(
-        self, address: str, password: str, *, imap: str = "", smtp: str = "", ca_file: str = "", since: float | None = None,
-        active: bool = True, name: str = "Support", sent_copy: str | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        address: str,
+        password: str,
+        *,
+        imap: str = "",
+        smtp: str = "",
+        ca_file: str = "",
+        since: float | None = None,
+        active: bool = True,
+        name: str = "Support",
+        sent_copy: str | None = None,
+    ) -> None:
         """Create, connect and activate a touchpoint; servers as host:port:security."""
         self.call(CreateTouchpoint(address=address, name=name))
         self.call(

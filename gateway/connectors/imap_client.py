@@ -125,6 +125,9 @@ class ImapWire:
     async def logout(self, timeout: float = 2.0) -> None:
         """Say goodbye if that goes quickly, then close; never raises."""
         self._protocol.leaving = True
+        pending = self._protocol.pending
+        if pending is not None and not pending.given_up:  # somebody still waits, for who knows how long
+            return self.close()
         try:
             async with asyncio.timeout(timeout):
                 await self._run("LOGOUT")
@@ -132,6 +135,7 @@ class ImapWire:
             pass
         finally:
             self.close()
+        return None
 
     def close(self) -> None:
         """Close at once."""
@@ -381,6 +385,7 @@ class ImapWire:
         """Nobody waits for this command any more; what it still brings is dropped."""
         protocol = self._protocol
         command.sink = None
+        command.given_up = True
         if command.name == "IDLE" and command.status is None and protocol.fault is None:
             protocol.transport.write(b"DONE\r\n")
             protocol.patience(command, protocol.limits.done)

@@ -239,23 +239,34 @@ class ImapReceiving:
 
     async def _by_windows(self, ref: Ref, writer: Callable[[], ContentWriter]) -> Fetched | None:
         """A mail window by window; None if the server sends no (more) row of it."""
+        first, more = await self._window(ref.remote_id, 0)
+        if first is None or not more:
+            return None if first is None else await _fetched(ref, first, writer)
+        content = writer()
+        try:
+            await _write(content, first)
+            if await self._other_windows(ref, content):
+                return await _finished(ref, content)
+        except BaseException:
+            await content.discard()
+            raise
+        await content.discard()
+        return None
+
+    async def _other_windows(self, ref: Ref, content: ContentWriter) -> bool:
+        """The windows behind the first one; False if one of them does not come."""
         # Twice the size is more than servers are wrong by; without a size, what one is ready to believe.
         ceiling = 2 * ref.size + WINDOW if ref.size else 64 * WINDOW
-        content: ContentWriter | None = None
-        offset, more = 0, True
+        offset, more = WINDOW, True
         while more:
             data, more = await self._window(ref.remote_id, offset)
             if data is None:
-                return None
+                return False
             offset += len(data)
-            if more and offset > ceiling:
+            if offset > ceiling:
                 raise NotDone(f"more than {ceiling} bytes where {ref.size} were announced")
-            if not more and content is None:
-                return await _fetched(ref, data, writer)
-            content = content or writer()
             await _write(content, data)
-        assert content is not None
-        return await _finished(ref, content)
+        return True
 
     async def _window(self, uid: int, offset: int) -> tuple[bytes | None, bool]:
         """One window and whether another one follows; None for no row, or for one that says NIL of a whole mail."""
@@ -271,7 +282,7 @@ class ImapReceiving:
             elif name != f"BODY[]<{offset}>":
                 strange = True
             elif isinstance(data, bytes):
-                answer = data, len(data) >= WINDOW
+                answer = data, len(data) == WINDOW
             elif offset:  # nothing behind the end
                 answer = b"", False
         if strange:

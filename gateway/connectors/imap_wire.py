@@ -55,6 +55,7 @@ class Command:
 
     __slots__ = (
         "continued",
+        "given_up",
         "name",
         "octets",
         "quiet",
@@ -79,6 +80,8 @@ class Command:
         self.sending = True
         """Whether bytes of it are still to be sent; then a continuation is welcome."""
         self.continued = False
+        self.given_up = False
+        """Nobody waits for it any more."""
 
 
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
@@ -101,7 +104,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self._framer = Framer(line=limits.line, literal=limits.literal)
         self._command: Command | None = None
         self._watch: asyncio.TimerHandle | None = None
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
         self._bye: Status | None = None
         self._held = 0
         self._paused_at = 0.0
@@ -291,15 +294,17 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         """Until something happened; raises the reason if the connection is over."""
         if self.fault is not None:
             raise copy(self.fault)
-        self._waiter = self.loop.create_future()
+        waiter = self.loop.create_future()
+        self._waiters.append(waiter)
         try:
-            await self._waiter
+            await waiter
         finally:
-            self._waiter = None
+            self._waiters.remove(waiter)
 
     def _notify(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def fail(self, fault: PostroomError) -> None:
         """End the connection for this reason, the first one given; everyone who waits learns it now."""

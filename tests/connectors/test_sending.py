@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import uvloop
 
 from gateway.connectors import Outcome, Outgoing, SendResult
 from gateway.connectors.smtp import SmtpSending, SmtpTimeouts
@@ -25,6 +26,7 @@ from pipeline.errors import (
     TimedOut,
 )
 from pipeline.touchpoint import Security, Server
+from tests.servers.dovecot import Dovecot
 from tests.servers.postfix import Postfix
 from tests.servers.scripted_smtp import HANG, HANG_UP, Scripted
 from tests.servers.tls import TlsFiles, make_ca
@@ -455,6 +457,25 @@ async def test_a_server_without_tls_on_the_tls_port(tls: TlsFiles) -> None:
             await SmtpSending(where, "", "", ssl_context=tls.client_context(), timeouts=PATIENT).open()
 
 
+def test_on_uvloop_too(tls: TlsFiles) -> None:
+    content = b"Subject: big\r\n\r\n" + (b"." * 70 + b"\r\n") * 20_000
+
+    async def story() -> None:
+        async with Scripted(offers=("STARTTLS", "AUTH PLAIN"), starttls=tls.server_context()) as server:
+            where = Server(host="127.0.0.1", port=server.port, security=Security.STARTTLS)
+            connector = SmtpSending(where, "desk", "secret", ssl_context=tls.client_context(), timeouts=PATIENT)
+            assert (await connector.send(outgoing(content, chunk=65536), Attempt())).outcome is ACCEPTED
+            assert server.contents == [content.replace(b"\r\n.", b"\r\n..")]
+            server.answers["dot"] = HANG_UP
+            assert (await connector.send(outgoing(), Attempt())).outcome is UNKNOWN
+            server.answers["content"] = HANG_UP
+            # More than what fits between the two ends, so that the dot cannot be on its way yet.
+            assert (await connector.send(outgoing(content * 10, chunk=65536), Attempt())).outcome is RETRY
+            await connector.close()
+
+    uvloop.run(story())
+
+
 # ---- the real thing ----
 
 
@@ -481,3 +502,18 @@ async def test_postfix_takes_a_mail_and_refuses_two_of_its_recipients(postfix: P
     [mail] = far_end.to(anna)
     assert mail.sender == "desk@shop.example"
     assert mail.content.endswith(CONTENT.partition(b"\r\n\r\n")[2])
+
+
+async def test_postfix_signs_in_by_either_tls_and_refuses_a_wrong_password(postfix: Postfix, dovecot: Dovecot) -> None:
+    dovecot.add_user("desk.sending@shop.example", "right")
+    context = postfix.tls.client_context()
+    for port, security in ((postfix.submission, Security.STARTTLS), (postfix.smtps, Security.TLS)):
+        where = Server(host="localhost", port=port, security=security)
+        for password, good in (("right", True), ("wrong", False)):
+            connector = SmtpSending(where, "desk.sending@shop.example", password, ssl_context=context)
+            if good:
+                assert (await connector.send(outgoing(), Attempt())).outcome is ACCEPTED
+            else:
+                with pytest.raises(AuthRequired):
+                    await connector.open()
+            await connector.close()

@@ -328,6 +328,12 @@ async def test_no_certificate_no_listener(desk: Desk, mode: Mode) -> None:
 
 
 @on_both_loops
+async def test_passwords_in_clear_on_loopback_only(desk: Desk) -> None:
+    with pytest.raises(ValueError, match="loopback"):
+        await listen(desk, [ListenerSettings(name="x", mode=Mode.LOOPBACK, host="0.0.0.0")], hostname="relay.example")
+
+
+@on_both_loops
 async def test_passwords_are_not_logged(start: Start, tls: TlsFiles, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         client = await secured(await start(), tls, "465")

@@ -14,7 +14,7 @@ from gateway.smtp_grammar import Reply
 from gateway.submission import Mode, RelayLimits
 from pipeline.errors import StoreFull
 from pipeline.mail import OPENING
-from tests.unit.relaying import PRINTER, Direct, settle
+from tests.unit.relaying import CRM, PASSWORD, PRINTER, Direct, plain, settle
 
 CALM = RelayLimits(error_delay=0)
 MAIL, RCPT = b"MAIL FROM:<desk@shop.example>\r\n", b"RCPT TO:<anna@far.example>\r\n"
@@ -203,6 +203,17 @@ async def test_signing_in_is_neither_offered_nor_taken_in_clear() -> None:
     assert "AUTH" not in said
     assert (await direct.say(b"AUTH PLAIN AGNybQBjb3JyZWN0IGhvcnNl\r\n")).startswith("538 5.7.11")
     assert direct.desk.tried == []
+
+
+async def test_signing_in_in_clear_where_nothing_leaves_the_host() -> None:
+    direct = Direct(mode=Mode.LOOPBACK)
+    said = await direct.say(b"EHLO c\r\n")
+    assert "AUTH PLAIN LOGIN" in said
+    assert "STARTTLS" not in said
+    assert (await direct.say(MAIL)).startswith("530 5.7.0")
+    assert (await direct.say(f"AUTH PLAIN {plain('crm', PASSWORD)}\r\n".encode())).startswith("235 2.7.0")
+    await direct.say(MAIL, RCPT, b"DATA\r\n", b"x\r\n.\r\n")
+    assert (direct.desk.taken[0].user, direct.desk.taken[0].with_protocol) == (CRM, "ESMTPA")
 
 
 async def test_input_behind_starttls_ends_the_session() -> None:

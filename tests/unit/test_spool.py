@@ -430,6 +430,16 @@ async def test_each_recipient_has_a_result_of_its_own(room: Room) -> None:
     assert await room.number("SELECT count(*) FROM entry WHERE origin = 'notice'") == 1  # one for both
 
 
+async def test_who_has_it_is_never_asked_for_again(room: Room) -> None:
+    entry_id = await room.relay(1, (A, B))
+    await attempt(room, LATER, a=DELIVERED, b=WAITING)
+    await room.spool.retry(entry_id, "anna")
+    (claimed,) = await room.spool.claim(1)
+    assert claimed.recipients == (B,)
+    settled = await room.spool.settle(entry_id, 0, answers(a=REFUSED, b=DELIVERED), OK, 0.5, told)  # confused
+    assert settled == Settled(entry_id=entry_id, state=State.DONE)
+
+
 async def test_refused_by_all_is_failed_with_one_notice(room: Room) -> None:
     entry_id = await room.relay(1, (A, B))
     settled = await attempt(room, NO, a=REFUSED, b=REFUSED)

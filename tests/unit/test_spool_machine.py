@@ -180,18 +180,16 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.old_pages)
     @rule(number=picks)
     def a_page_comes_again(self, number: int) -> None:
-        known = {row["remote_id"] for row in self.rows("SELECT remote_id FROM ledger WHERE state <> 'pending'")}
-        page = self.old_pages[number % len(self.old_pages)]
-        accepted = self.accept(page, cursor=self.cursor)
-        assert len(accepted) == sum(each.outcome is not None and each.item.remote_id not in known for each in page)
+        self.accept(self.old_pages[number % len(self.old_pages)], cursor=self.cursor)
 
-    def accept(self, page: list[Taken], cursor: str | None) -> list[Any]:
+    def accept(self, page: list[Taken], cursor: str | None) -> None:
+        known = {row["remote_id"] for row in self.rows("SELECT remote_id FROM ledger WHERE state <> 'pending'")}
         decided = a_page(page, touchpoint=self.touchpoint(), cursor=cursor, at=self.clock.now, settled=30)
         accepted = self.run(self.spool.accept(decided))
+        assert len(accepted) == sum(each.outcome is not None and each.item.remote_id not in known for each in page)
         self.cursor = cursor
         for each in accepted:
             self.hashes[each.entry_id] = each.outcome.mail.sha256
-        return accepted
 
     @rule(which=items)
     def a_page_is_stale(self, which: list[tuple[int, Action, bool]]) -> None:
@@ -263,15 +261,32 @@ class SpoolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.hand)
     @rule(number=picks, states=answers, chance=st.floats(0, 0.99))
     def the_server_answers(self, number: int, states: list[RecipientState], chance: float) -> None:
-        entry_id, claimed, attempt = self.in_hand(number) or (0, None, 0)
-        assert claimed is not None
+        entry_id, _, _ = self.in_hand(number) or (0, None, 0)
+        self.settle(entry_id, states, chance)
+
+    @rule(many=st.lists(answers, min_size=3, max_size=3), chance=st.floats(0, 0.99), wait=st.booleans())
+    def a_burst(self, many: list[list[RecipientState]], chance: float, wait: bool) -> None:
+        """What a lane does all day."""
+        self.clock.now += 500.0 * wait
+        self.a_lane_claims(limit=3)
+        for number, states in enumerate(many):
+            if (found := self.in_hand(0, begun=None)) is not None:
+                self.an_attempt_begins(number)
+                self.settle(found[0], states, chance)
+
+    def settle(self, entry_id: int, states: list[RecipientState], chance: float) -> None:
+        claimed, attempt = self.hand[entry_id]
+        everybody = ("r0@example.org", "r1@example.org", "r2@example.org")  # a confused server answers for all of them
+        if claimed.row["origin"] != "relay":
+            everybody = (claimed.recipients[0],) * 3
         given = [
             Answer(address=address, state=state, code=250, text="so it is")
-            for address, state in zip(claimed.recipients, states, strict=False)
+            for address, state in zip(everybody, states, strict=True)
         ]
         before = self.seen[entry_id]
         settled = self.run(self.spool.settle(entry_id, attempt, given, Said(outcome="retry"), chance, notice_of))
-        self.has_it.setdefault(entry_id, set()).update(a.address for a in given if a.state is RecipientState.DELIVERED)
+        took = {each.address for each in given if each.state is RecipientState.DELIVERED}
+        self.has_it.setdefault(entry_id, set()).update(took.intersection(claimed.recipients))
         del self.hand[entry_id]
         if settled.state is State.WAITING:
             assert settled.due_at >= self.clock.now + SCHEDULE.first
@@ -314,10 +329,12 @@ class SpoolMachine(RuleBasedStateMachine):
     # -- people and time ---------------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.seen)
-    @rule(verb=st.sampled_from(Verb), number=picks)
-    def a_person_acts(self, verb: Verb, number: int) -> None:
-        row = self.pick(number, lambda each: True)
-        assert row is not None
+    @rule(verb=st.sampled_from(Verb), number=picks, knows=st.booleans())
+    def a_person_acts(self, verb: Verb, number: int, knows: bool) -> None:
+        """Somebody who knows what can be done, or tries anything."""
+        row = self.pick(number, lambda each: not knows or (each["direction"], place(each)) in PEOPLE[verb])
+        if row is None:
+            return
         call = getattr(self.spool, verb.value)
         if (row["direction"], place(row)) in PEOPLE[verb]:
             self.run(call(row["id"], "anna"))
