@@ -16,6 +16,7 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -34,7 +35,7 @@ from gateway.submission import ListenerSettings, Mode, RelayLimits
 from gateway.watchdog import Watchdog
 from pipeline import touchpoints
 from pipeline.directory import RANDOM_NEEDED, Directory, first_start, load
-from pipeline.errors import AuthRequired, PostroomError, Refused
+from pipeline.errors import AuthRequired, PostroomError, Refused, StoreFull
 from pipeline.lifecycle import ConnectionState
 from pipeline.line import Line
 from pipeline.spool import Spool
@@ -60,6 +61,7 @@ class Daemon:
         self._clock = clock
         self._posts: dict[int, Post] = {}
         self._changing = asyncio.Lock()
+        self._inherited = systemd.inherited_sockets()
 
     # -- start and stop ----------------------------------------------------------------------------------------------
 
@@ -112,7 +114,7 @@ class Daemon:
         from gateway.relay import listen
 
         counter = RelayCounter(self.services, self.state_of, self._wake_sender)
-        listeners = relay_listeners(self.settings.relay, systemd.inherited_sockets())
+        listeners = relay_listeners(self.settings.relay, self._inherited)
         try:
             self._relay = await listen(
                 counter, listeners, relay_limits(self.settings.relay), hostname=self.settings.hostname
@@ -126,13 +128,16 @@ class Daemon:
         from gateway.desk import FrontDesk
 
         self._control = server.ControlServer(FrontDesk(self), self.events, server.role_groups(self.settings.roles))
-        await self._control.start(server.listen(self.settings.socket, self.settings.daemon.socket_group))
+        inherited = self._inherited.get("control")
+        await self._control.start(
+            inherited[0] if inherited else server.listen(self.settings.socket, self.settings.daemon.socket_group)
+        )
 
     async def stop(self) -> None:
         """Take everything down; what is in hand is finished or put back."""
         self.events.publish(HouseFact(HouseWhat.STOPPING))
         await self._relay.close(GRACE / 2)
-        await self._control.close(remove=self.settings.socket)
+        await self._control.close(remove=None if "control" in self._inherited else self.settings.socket)
         await asyncio.gather(*(post.stop(GRACE / 2) for post in self._posts.values()))
         self._watchdog.close()
         await self.store.close()
@@ -163,6 +168,11 @@ class Daemon:
         """How a touchpoint's connection stands."""
         post = self._posts.get(touchpoint_id)
         return ConnectionState.NEW if post is None else post.state
+
+    def summary(self) -> str:
+        """One line for the service manager."""
+        states = Counter(post.state.value for post in self._posts.values() if post.id in self.directory.touchpoints)
+        return f"{len(self._posts)} touchpoints: " + ", ".join(f"{n} {state}" for state, n in sorted(states.items()))
 
     def wake(self, touchpoint_id: int) -> None:
         """Somebody changed a mail of this touchpoint: look now."""
@@ -355,11 +365,13 @@ async def serve(settings: Settings) -> int:
         loop.add_signal_handler(number, stop.set)
     notifier = systemd.Notifier()
     await daemon.start()
-    notifier.ready(f"{len(daemon.directory.touchpoints)} touchpoints")
+    notifier.ready(daemon.summary())
     for name, port in daemon.ports.items():
         print(f"postroom: relay listener {name} on port {port}", file=sys.stderr, flush=True)
     print(f"postroom: ready, control socket {settings.socket}", file=sys.stderr, flush=True)
+    beating = asyncio.create_task(_beat(daemon, notifier))
     await stop.wait()
+    beating.cancel()
     notifier.stopping()
     with suppress(TimeoutError):
         async with asyncio.timeout(GRACE * 1.5):
@@ -367,9 +379,22 @@ async def serve(settings: Settings) -> int:
     return 0
 
 
+async def _beat(daemon: Daemon, notifier: systemd.Notifier) -> None:
+    """Tell the service manager that we are well: the loop turns, and the store takes a write."""
+    pause = (notifier.watchdog_seconds or 60.0) / 2
+    while True:
+        await asyncio.sleep(pause)
+        with suppress(StoreFull):  # a full disk is no reason to start again
+            await daemon.store.write(lambda tx: None)
+        notifier.watchdog()
+        notifier.status(daemon.summary())
+
+
 def run(settings: Settings) -> int:
     """The daemon in the foreground; raises Refused with what keeps it from starting."""
     import uvloop
+
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
 
     Path(settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
