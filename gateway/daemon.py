@@ -294,7 +294,11 @@ class Daemon:
 
         secret = password if password is not None else await self._password(touchpoint)
         return SmtpSending(
-            touchpoint.connection.smtp, touchpoint.connection.user, secret, ssl_context=_trust(touchpoint)
+            touchpoint.connection.smtp,
+            touchpoint.connection.user,
+            secret,
+            ssl_context=_trust(touchpoint),
+            helo=self.settings.hostname,
         )
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from gateway.smtp_grammar import Reply
 from gateway.smtp_guard import Connections, SignIns, client_of
 from gateway.submission import Accepting, ListenerSettings, Mode, RelayLimits
 from pipeline.mail import RelayUser
+
+T = TypeVar("T")
 
 
 class Session(Protocol):
@@ -63,7 +64,7 @@ class RunningRelay:
         self._sign_ins = SignIns()
         # A verification takes tens of MiB, and of milliseconds of a core: few at once.
         self._verifying = asyncio.Semaphore(4)
-        self._submissions: set[asyncio.Task[Reply]] = set()
+        self._own: set[asyncio.Task[Any]] = set()
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.TimerHandle | None = None
 
@@ -134,11 +135,11 @@ class RunningRelay:
             self._sign_ins.remember(client, name)
         return user
 
-    def submit(self, work: Coroutine[Any, Any, Reply]) -> asyncio.Task[Reply]:
-        """Run a submission to its end, whatever becomes of the session."""
+    def own(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run work to its end, whatever becomes of the session: a submission, or tidying up after one."""
         task = self.loop.create_task(work)
-        self._submissions.add(task)
-        task.add_done_callback(self._submissions.discard)
+        self._own.add(task)
+        task.add_done_callback(self._own.discard)
         return task
 
     async def close(self, grace: float = 10.0) -> None:
@@ -156,8 +157,8 @@ class RunningRelay:
         for session in list(self.sessions):
             session.cut()
         await self._emptied(self.loop.time() + 0.5)
-        if self._submissions:
-            await asyncio.wait(set(self._submissions))
+        if self._own:
+            await asyncio.wait(set(self._own))
         if self._clock is not None:
             self._clock.cancel()
 

@@ -14,6 +14,7 @@ from gateway.deciding import Walk, decide_page
 from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger
+from pipeline.errors import StoreFull, Transient
 from pipeline.headers import Headers
 from pipeline.intake import Accepted, DecidedPage, Taken
 from pipeline.ledger import Item, ItemState
@@ -52,19 +53,49 @@ class Haul:
     reserved: int
 
 
-def batches(folder: Folder, refs: Sequence[Ref], strikes: Strikes, end: str, *, mails: int, size: int) -> list[Batch]:
-    """Refs in pages of at most ``mails`` and ``size`` bytes, struck mails alone; ``end`` is the last one's cursor."""
+class Drops:
+    """Which mails were being fetched when the connection broke, and how often in a row; in memory only.
+
+    A server that hangs up at one certain mail must not stop its folder: what was in hand is asked for alone next time,
+    and a mail that breaks the connection again and again becomes a pending item.
+    """
+
+    PATIENCE = 3
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, int, int], int] = {}
+
+    def note(self, refs: Sequence[Ref]) -> None:
+        """The connection broke with these in hand."""
+        for ref in refs:
+            key = (ref.folder, ref.epoch, ref.remote_id)
+            self._counts[key] = self._counts.get(key, 0) + 1
+
+    def forget(self, refs: Sequence[Ref]) -> None:
+        """They came, or are settled otherwise."""
+        for ref in refs if self._counts else ():
+            self._counts.pop((ref.folder, ref.epoch, ref.remote_id), None)
+
+    def of(self, ref: Ref) -> int:
+        """How often in a row."""
+        return self._counts.get((ref.folder, ref.epoch, ref.remote_id), 0) if self._counts else 0
+
+
+def batches(
+    folder: Folder, refs: Sequence[Ref], strikes: Strikes, drops: Drops, end: str, *, mails: int, size: int
+) -> list[Batch]:
+    """Refs in pages of at most ``mails`` and ``size`` bytes, suspects alone; ``end`` is the last one's cursor."""
     groups: list[list[Ref]] = []
     weight = 0
     alone = False
     for ref in refs:
-        struck = strikes.of(ref.remote_id) > 0
-        if not groups or alone or struck or len(groups[-1]) >= mails or weight + ref.size > size:
+        suspect = strikes.of(ref.remote_id) > 0 or drops.of(ref) > 0
+        if not groups or alone or suspect or len(groups[-1]) >= mails or weight + ref.size > size:
             groups.append([])
             weight = 0
         groups[-1].append(ref)
         weight += min(ref.size, OPENING)
-        alone = struck
+        alone = suspect
     cursors = [group[-1].cursor or None for group in groups[:-1]] + [end]
     return [
         Batch(folder=folder, refs=group, strikes=strikes, cursor=cursor)
@@ -79,22 +110,28 @@ class Pages:
         self._services = services
         self._id = touchpoint_id
         self._current = current
+        self.drops = Drops()
 
     async def fetch(self, connector: Receiving, batch: Batch) -> Haul:
         """The contents of a batch; what is too big, or held for its strikes, is not asked for."""
         largest = self._services.settings.intake.largest_mail
         wanted = [ref for ref in batch.refs if ref.size <= largest and not _killed_by_fetch(ref, batch.strikes)]
-        if not wanted:
-            return Haul(batch=batch, answers=(), reserved=0)
+        broken = [ref for ref in wanted if self.drops.of(ref) >= Drops.PATIENCE]
+        if not wanted or broken:  # a broken one travels alone, so there is nothing else in this batch
+            self.drops.forget(broken)
+            return Haul(batch=batch, answers=[_unfetchable(ref) for ref in broken], reserved=0)
         hand = InHand(touchpoint_id=self._id, folder=batch.folder.name, epoch=wanted[0].epoch,
                       low=wanted[0].remote_id, high=wanted[-1].remote_id, phase="fetch")  # fmt: skip
         reserved = await self._services.budget.take(sum(min(ref.size, OPENING) for ref in wanted))
         try:
             with self._services.flight.holding(hand):
                 answers = [a async for a in connector.fetch(wanted, lambda: ContentWriter(self._services.store))]
-        except BaseException:
+        except BaseException as error:
             await self._services.budget.give_back(reserved)
+            if isinstance(error, Transient) and not isinstance(error, StoreFull):
+                self.drops.note(wanted)
             raise
+        self.drops.forget(wanted)
         return Haul(batch=batch, answers=answers, reserved=reserved)
 
     async def discard(self, haul: Haul) -> None:
@@ -182,6 +219,10 @@ class Pages:
             if elsewhere or (here and not await connector.present(haul.batch.folder, sorted(here))):
                 moved.add(answer.ref.remote_id)
         return moved
+
+
+def _unfetchable(ref: Ref) -> Missing:
+    return Missing(ref=ref, gone=False, error=f"the connection broke {Drops.PATIENCE} times while it was fetched")
 
 
 def _killed_by_fetch(ref: Ref, strikes: Strikes) -> bool:

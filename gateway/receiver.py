@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from gateway.connectors import Folder, FolderRole, Missing, Page, Receiving, Ref
 from gateway.deciding import Walk, decide_alone
-from gateway.events import MailFact, MailWhat
+from gateway.events import MailFact, MailWhat, TouchpointFact, TouchpointWhat
 from gateway.pages import Batch, Haul, Pages, batches, stored_mail
 from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger, strikes
+from pipeline.errors import Refused
 from pipeline.intake import Accepted
 from pipeline.line import Release
 from pipeline.retry import pending_delay
@@ -146,7 +147,8 @@ class Receiver:
             now = self._services.clock()
             await self._store.write(lambda tx: ledger.set_cursor(tx, self._post.id, folder.name, page.cursor, now))
         limits = self._services.settings.intake
-        return batches(folder, refs, struck, page.cursor, mails=limits.page_mails, size=limits.page_bytes)
+        drops = self._pages.drops
+        return batches(folder, refs, struck, drops, page.cursor, mails=limits.page_mails, size=limits.page_bytes)
 
     async def _forget(self, ahead: asyncio.Task[Haul] | None) -> None:
         if ahead is None:
@@ -229,11 +231,14 @@ class Receiver:
     # -- the server's side, always after our commit ------------------------------------------------------------------
 
     async def _make_marks(self, connector: Receiving) -> None:
-        while rows := await self._store.read(lambda tx: ledger.marks_due(tx, self._post.id)):
-            for row in rows:
-                await connector.mark(_ref(row), row["mark_due"])
-            done = [row["id"] for row in rows]
-            await self._store.write(lambda tx, ids=done: ledger.marked(tx, ids))  # type: ignore[misc]
+        try:
+            while rows := await self._store.read(lambda tx: ledger.marks_due(tx, self._post.id)):
+                for row in rows:
+                    await connector.mark(_ref(row), row["mark_due"])
+                done = [row["id"] for row in rows]
+                await self._store.write(lambda tx, ids=done: ledger.marked(tx, ids))  # type: ignore[misc]
+        except Refused as refused:  # stays due; no reason to stop taking mail
+            self._services.events.publish(TouchpointFact(TouchpointWhat.CHANGED, self._post.id, str(refused)))
 
     async def _file_copies(self, connector: Receiving) -> None:
         """File what was sent in the Sent folder, where the provider does not do it."""

@@ -139,7 +139,7 @@ class RelaySession(SMTP):
             return
         self.relay.sessions.discard(self)
         self.relay.connections.leave(self._client)
-        self._end_content()
+        self._forget_content()
         self._ending = True
         self._input = b""
         self.transport = None
@@ -595,9 +595,19 @@ class RelaySession(SMTP):
         else:
             del self.relay.in_data[self.user.id]
 
+    def _forget_content(self) -> None:
+        """What has come of a content is given up; its part in the store too."""
+        content = self._content
+        self._end_content()
+        if content is not None and content.stored:
+            self.relay.own(content.discard())
+
     def _end_of_data(self, content: IncomingContent) -> None:
         """The final dot: from here on the mail is ours, or refused."""
-        self._end_content()
+        if content.fault or content.refusal is not None:
+            self._forget_content()
+        else:
+            self._end_content()
         if content.fault:
             self.say(Reply(550, "5.6.0", f"Not taken: {content.fault}"))
             self.end()
@@ -606,7 +616,7 @@ class RelaySession(SMTP):
             self.say(content.refusal)
         else:
             self._busy = self._submitting = True
-            self.relay.submit(self._submit(content)).add_done_callback(self._submitted)
+            self.relay.own(self._submit(content)).add_done_callback(self._submitted)
 
     async def _submit(self, content: IncomingContent) -> Reply:
         """Runs to its end even when this session is long gone; raises nothing."""

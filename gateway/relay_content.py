@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 
 from gateway.connectors import ContentWriter
 from gateway.smtp_data import DataReader
 from gateway.smtp_grammar import Reply
 from gateway.submission import RelayLimits, Submission
+from pipeline.errors import PostroomError
 from pipeline.mail import OPENING, Envelope, RelayUser
 
 TOO_BIG = Reply(552, "5.3.4", "Too big")
@@ -65,6 +67,17 @@ class IncomingContent:
     def held(self) -> int:
         """Octets in memory."""
         return len(self._held)
+
+    @property
+    def stored(self) -> bool:
+        """Whether a part of it lies in the store."""
+        return self._writer is not None
+
+    async def discard(self) -> None:
+        """Take its part out of the store again; what that misses, the next start sweeps."""
+        if self._writer is not None:
+            with suppress(PostroomError):
+                await self._writer.discard()
 
     def too_slow(self, now: float) -> bool:
         """Whether the client takes longer than it may."""

@@ -280,7 +280,7 @@ async def test_gone_right_behind_the_dot(start: Start, desk: Desk, way: str) -> 
     await client.envelope()
     desk.gate.clear()
     client.writer.write(b"x\r\n.\r\n")
-    await until(lambda: bool(relay._submissions))
+    await until(lambda: bool(relay._own))
     if way == "half-close":
         client.writer.write_eof()
     else:

@@ -269,10 +269,12 @@ class SpoolMachine(RuleBasedStateMachine):
         """What a lane does all day."""
         self.clock.now += 500.0 * wait
         self.a_lane_claims(limit=3)
+        self.nothing_is_lost_and_nothing_is_odd()
         for number, states in enumerate(many):
-            if (found := self.in_hand(0, begun=None)) is not None:
+            if (found := self.in_hand(0)) is not None:
                 self.an_attempt_begins(number)
                 self.settle(found[0], states, chance)
+                self.nothing_is_lost_and_nothing_is_odd()
 
     def settle(self, entry_id: int, states: list[RecipientState], chance: float) -> None:
         claimed, attempt = self.hand[entry_id]
