@@ -176,6 +176,10 @@ class Daemon:
             assert time.monotonic() < deadline, f"not in {patience:.0f} s: {why}\n{self.words()}"
             time.sleep(0.03)
 
+    def wait_for_state(self, address: str, states: tuple[str, ...]) -> None:
+        """Until a touchpoint is in one of these states."""
+        self.until(lambda: self.touchpoint(address).state in states, f"{address} is {' or '.join(states)}")
+
     # -- furnishing --------------------------------------------------------------------------------------------------
 
     def furnish(

@@ -24,7 +24,7 @@ from gateway.control import (
     SetConnection,
 )
 from tests.bench import Figure, Scene, Unavailable, take_turns
-from tests.bench.daemon import Daemon, running
+from tests.daemon import Daemon, running
 from tests.servers.embedded import Embedded
 from tests.servers.postfix import Postfix, missing
 
