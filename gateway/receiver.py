@@ -24,6 +24,7 @@ from gateway.services import Services
 from pipeline import ledger, strikes
 from pipeline.errors import Refused
 from pipeline.intake import Accepted
+from pipeline.lifecycle import ConnectionState
 from pipeline.line import Release
 from pipeline.retry import pending_delay
 from pipeline.splice import size_after, unpack
@@ -56,6 +57,8 @@ class Receiver:
         self._store = services.store
         self._pages = Pages(services, post.id, lambda: post.touchpoint)
         self._in_page = asyncio.Lock()
+        self._watching: frozenset[str] = frozenset()
+        """Names of the folders that pending items can be asked for in."""
 
     async def quiet(self) -> None:
         """Returns once the page in hand is committed."""
@@ -65,6 +68,7 @@ class Receiver:
     async def session(self, connector: Receiving) -> None:
         """Serve a connector that is signed in; ends only by an error."""
         folders = await self._watched(connector)
+        self._watching = frozenset(folder.name for folder in folders)
         while True:
             await self.decide_waiting()
             if self._post.active:
@@ -101,7 +105,9 @@ class Receiver:
 
     async def until_due(self) -> float:
         """Seconds until something of ours falls due."""
-        due = await self._store.read(lambda tx: _next_due(tx, self._post.id))
+        connected = self._post.active and self._post.half("receiving").state is ConnectionState.CONNECTED
+        watching = self._watching if connected else frozenset()
+        due = await self._store.read(lambda tx: _next_due(tx, self._post.id, watching))
         return 3600.0 if due is None else max(0.2, due - self._services.clock())
 
     # -- fresh mail --------------------------------------------------------------------------------------------------
@@ -113,12 +119,12 @@ class Receiver:
         more = True
         while more and self._post.active:
             page = await connector.changes(folder, cursor, LISTING)
-            if page.refs:
-                await self._take(connector, folder, page)
+            if page.refs and not await self._take(connector, folder, page):
+                return
             cursor, more = page.cursor, page.more
 
-    async def _take(self, connector: Receiving, folder: Folder, page: Page) -> None:
-        """Take a listed page, fetching one batch ahead of the one that is committed."""
+    async def _take(self, connector: Receiving, folder: Folder, page: Page) -> bool:
+        """Take a listed page, fetching one batch ahead of the one that is committed; whether all of it was taken."""
         work = await self._batches(folder, page)
         ahead: asyncio.Task[Haul] | None = None
         try:
@@ -130,9 +136,10 @@ class Receiver:
                     ahead = asyncio.create_task(self._pages.fetch(connector, following))
                 await self._commit(connector, haul)
                 if not self._post.active:
-                    return
+                    return following is None
         finally:
             await self._forget(ahead)
+        return True
 
     async def _batches(self, folder: Folder, page: Page) -> list[Batch]:
         epoch = page.refs[0].epoch
@@ -260,14 +267,17 @@ def _waiting(tx: Tx, touchpoint_id: int, now: float) -> list[Row]:
     )
 
 
-def _next_due(tx: Tx, touchpoint_id: int) -> float | None:
-    row = tx.one(
-        "SELECT min(due) AS due FROM ("
-        " SELECT min(due_at) AS due FROM entry WHERE touchpoint_id = :id AND direction = 'in' AND state = 'waiting'"
-        " UNION ALL SELECT min(due_at) FROM ledger WHERE touchpoint_id = :id AND state = 'pending')",
+def _next_due(tx: Tx, touchpoint_id: int, watching: frozenset[str]) -> float | None:
+    """When mail in the spool, or a pending item of a folder that is being watched, falls due."""
+    rows = tx.all(
+        "SELECT '' AS folder, min(due_at) AS due FROM entry"
+        " WHERE touchpoint_id = :id AND direction = 'in' AND state = 'waiting' UNION ALL"
+        " SELECT folder, min(due_at) FROM ledger WHERE touchpoint_id = :id AND state = 'pending' GROUP BY folder",
         {"id": touchpoint_id},
     )
-    return None if row is None else row["due"]
+    return min(
+        (row["due"] for row in rows if row["due"] is not None and row["folder"] in {"", *watching}), default=None
+    )
 
 
 def _copies_due(tx: Tx, touchpoint_id: int) -> list[Row]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ from pipeline.entry import State
 from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, StoreFull
 from pipeline.lifecycle import ConnectionEvent, ConnectionState, event_of
 from pipeline.line import Release
+from pipeline.mail import Envelope
 from pipeline.outbox import Answer, RecipientState, Said, Settled
 from pipeline.splice import ordered, size_after, unpack
 from pipeline.spool import Claimed
@@ -48,6 +49,10 @@ STATES = {
 FACTS = {State.DONE: MailWhat.DELIVERED, State.FAILED: MailWhat.FAILED, State.WAITING: MailWhat.DEFERRED}
 IDLE = 30.0
 """Seconds after which an unused session is ended."""
+BREAKS = 3
+"""A mail with which the connection broke so often in a row lets the others go first."""
+STEP_BACK = 300.0
+"""For so many seconds."""
 
 
 class Sender:
@@ -64,6 +69,9 @@ class Sender:
         """Set while no mail is being handed over."""
         self.idle.set()
         self.closing = False
+        self._unsure = True
+        """Whether something may be in hand that no task of ours knows of."""
+        self._breaks: dict[int, int] = {}
 
     async def run(self) -> None:
         """Send what is due, for ever."""
@@ -88,6 +96,7 @@ class Sender:
         return 0.0
 
     async def _trouble(self, error: PostroomError) -> float:
+        self._unsure = True
         await self._hang_up()
         return await self._post.report("sending", event_of(error), error)
 
@@ -96,7 +105,7 @@ class Sender:
         if pause:
             await asyncio.sleep(min(pause, 1e8))
             return
-        due = await self._spool.next_due(self._post.id) if self._post.active else None
+        due = await self._spool.next_due(self._post.id) if self._post.sends else None
         wait = IDLE if due is None else min(IDLE, max(0.05, due - self._services.clock()))
         with suppress(TimeoutError):
             async with asyncio.timeout(wait):
@@ -106,6 +115,9 @@ class Sender:
 
     async def _burst(self) -> None:
         """Hand over everything that is due."""
+        if self._unsure:
+            await self._spool.recover_lane(self._post.id)
+            self._unsure = False
         if not await self._ready():
             return
         while self._post.active and not self.closing:
@@ -139,49 +151,62 @@ class Sender:
             await connector.close()
 
     async def _hand_over_all(self, claimed: Sequence[Claimed]) -> None:
-        left = [each.row["id"] for each in claimed]
+        left = {each.row["id"] for each in claimed}
         try:
             for each in claimed:
                 if self.closing or not self._post.active:
                     return
                 self.idle.clear()
                 try:
-                    await self._hand_over(each)
+                    await self._hand_over(each, left)
                 finally:
                     self.idle.set()
-                left.remove(each.row["id"])
         finally:
             await self._put_back(left)
 
-    async def _put_back(self, ids: Sequence[int]) -> None:
-        with suppress(StoreFull):  # then they stay in hand until the next start, which puts them back
-            await self._spool.unclaim(ids)
+    async def _put_back(self, ids: Collection[int]) -> None:
+        try:
+            await self._spool.unclaim(sorted(ids))
+        except StoreFull:  # then they stay in hand until the next burst, which puts them back
+            self._unsure = True
 
-    async def _hand_over(self, claimed: Claimed) -> None:
-        """One attempt at one mail."""
+    async def _hand_over(self, claimed: Claimed, left: set[int]) -> None:
+        """One attempt at one mail; from its attempt on it is no longer ``left`` to be put back, whatever happens."""
+        entry_id = claimed.row["id"]
         if claimed.row["held_by"] and claimed.row["released_by"] and not await self._walked_again(claimed):
+            left.discard(entry_id)
             return
         attempt = 0
 
         async def before_data() -> None:
             nonlocal attempt
-            attempt = await self._spool.begin_attempt(claimed.row["id"], self._server)
+            attempt = await self._spool.begin_attempt(entry_id, self._server)
+            left.discard(entry_id)
 
         connector = await self._connected()
         try:
             result = await connector.send(await self._outgoing(claimed), before_data)
         except Poison as error:
-            await self._spool.hold_active(claimed.row["id"], HoldCause.POISON, str(error), attempt)
+            await until_stored()(self._spool.hold_active, entry_id, HoldCause.POISON, str(error), attempt)
+            left.discard(entry_id)
             self._fact(MailWhat.HELD, claimed, str(error))
             return
         except PostroomError as error:
             if attempt:
-                await self._spool.withdraw(
-                    claimed.row["id"], attempt, Said(outcome="retry", text=str(error), server=self._server)
-                )
+                said = Said(outcome="retry", text=str(error), server=self._server)
+                await until_stored()(self._spool.withdraw, entry_id, attempt, said, self._pause(entry_id))
             raise
         # The server's answer becomes durable before anything else happens.
         await until_stored()(self._store_answer, claimed, attempt, result)
+        left.discard(entry_id)
+
+    def _pause(self, entry_id: int) -> float:
+        """The connection broke with this mail in hand; how long it steps back for the others."""
+        self._breaks[entry_id] = self._breaks.get(entry_id, 0) + 1
+        if self._breaks[entry_id] < BREAKS:
+            return 0.0
+        del self._breaks[entry_id]
+        return STEP_BACK
 
     @property
     def _server(self) -> str:
@@ -206,7 +231,13 @@ class Sender:
         """Walk a released mail down its line; whether it may be sent now."""
         row = claimed.row
         opening = await self._services.store.read(lambda tx: content.chunk(tx, row["content_id"], 0))
-        walk = Walk(mail=stored_mail(row, opening), release=Release(stage=row["held_by"], by=row["released_by"]))
+        users = self._services.directory.relay_users.values()
+        mail = replace(
+            stored_mail(row, opening),
+            envelope=Envelope(sender=row["envelope_sender"], recipients=claimed.recipients),
+            relay_user=next((user for user in users if user.id == row["relay_user_id"]), None),
+        )
+        walk = Walk(mail=mail, release=Release(stage=row["held_by"], by=row["released_by"]))
         touchpoint = self._post.touchpoint
         outcome = await decide_alone(self._services, touchpoint, self._services.outbound, walk)
         # What a held mail carries is its trace field, put on top when it came.
@@ -216,7 +247,7 @@ class Sender:
         except StaleVersion:
             await self._spool.unclaim([row["id"]])
             return False
-        return outcome.action is not Action.HOLD
+        return outcome.action is Action.PASS
 
     async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
         said = Said(
@@ -228,8 +259,9 @@ class Sender:
             self._fact(MailWhat.UNKNOWN, claimed, result.text)
             raise ProviderFault(result.text)
         if result.outcome is Sent.RETRY and result.code == 0:
-            await self._spool.withdraw(entry_id, attempt, said)
+            await self._spool.withdraw(entry_id, attempt, said, self._pause(entry_id))
             raise ProviderFault(result.text)
+        self._breaks.pop(entry_id, None)
         settled = await self._spool.settle(
             entry_id,
             attempt,

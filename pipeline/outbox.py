@@ -70,9 +70,12 @@ def claim(tx: Tx, touchpoint_id: int, now: float, limit: int) -> list[Row]:
     )
 
 
-def unclaim(tx: Tx, ids: Sequence[int]) -> None:
-    """Put back what was claimed and not tried."""
-    tx.many("UPDATE entry SET state = 'waiting' WHERE id = :id AND state = 'active'", [{"id": each} for each in ids])
+def unclaim(tx: Tx, ids: Sequence[int], not_before: float = 0.0) -> None:
+    """Put back what was claimed and not tried; ``not_before`` lets the mail behind it go first, at no cost to it."""
+    tx.many(
+        "UPDATE entry SET state = 'waiting', due_at = max(due_at, :due) WHERE id = :id AND state = 'active'",
+        [{"id": each, "due": not_before} for each in ids],
+    )
 
 
 def recipients(tx: Tx, entry_id: int) -> list[str]:
@@ -220,6 +223,19 @@ def recover(tx: Tx) -> tuple[int, int]:
     tx.run("UPDATE attempt SET phase = 'unknown', outcome = 'unknown' WHERE phase = 'data'")
     waiting = tx.run("UPDATE entry SET state = 'waiting' WHERE state = 'active'")
     return unknown, waiting
+
+
+def recover_lane(tx: Tx, touchpoint_id: int) -> None:
+    """What an earlier lane of this touchpoint left in hand, at the start of the next one."""
+    own = "SELECT id FROM entry WHERE touchpoint_id = :touchpoint AND state = 'active'"
+    at: dict[str, Value] = {"touchpoint": touchpoint_id}
+    for row in tx.all(f"SELECT DISTINCT entry_id FROM attempt WHERE phase = 'data' AND entry_id IN ({own})", at):
+        hold_unknown(tx, row["entry_id"], "it was given up while the content was on its way: it may have arrived")
+        tx.run(
+            "UPDATE attempt SET phase = 'unknown', outcome = 'unknown' WHERE phase = 'data' AND entry_id = :id",
+            {"id": row["entry_id"]},
+        )
+    tx.run(f"UPDATE entry SET state = 'waiting' WHERE id IN ({own})", at)
 
 
 def next_due(tx: Tx, touchpoint_id: int) -> float | None:

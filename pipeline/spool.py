@@ -128,6 +128,10 @@ class Spool:
         if ids:
             await self.store.write(lambda tx: outbox.unclaim(tx, ids), urgent=True)
 
+    async def recover_lane(self, touchpoint_id: int) -> None:
+        """Settle what an earlier lane of a touchpoint left in hand: no two lanes of one touchpoint run at once."""
+        await self.store.write(lambda tx: outbox.recover_lane(tx, touchpoint_id))
+
     async def begin_attempt(self, entry_id: int, server: str) -> int:
         """Make durable that the content is about to go."""
         now = self._clock()
@@ -173,13 +177,14 @@ class Spool:
 
         await self.store.write(work, urgent=True)
 
-    async def withdraw(self, entry_id: int, attempt_id: int, said: Said) -> None:
+    async def withdraw(self, entry_id: int, attempt_id: int, said: Said, pause: float = 0.0) -> None:
         """The connection failed before the content was complete: waiting again, at no cost to the mail."""
         now = self._clock()
+        due = now + pause if pause else 0.0
 
         def work(tx: Tx) -> None:
             outbox.end_attempt(tx, entry_id, attempt_id, said, now)
-            outbox.unclaim(tx, [entry_id])
+            outbox.unclaim(tx, [entry_id], due)
 
         await self.store.write(work, urgent=True)
 
