@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
@@ -34,6 +35,8 @@ from pipeline.touchpoint import Touchpoint, normalise
 from pipeline.verdict import Action, Splice
 
 NO_ROOM = Reply(452, "4.3.1", "No room on the disk, try again later")
+ADDED = ("Received", "Message-ID", "Date")
+"""Fields that we may put on top of a relayed mail."""
 BUSY = Reply(451, "4.3.0", "Try again later")
 
 
@@ -74,7 +77,8 @@ class RelayCounter:
         except StaleVersion:
             reply = BUSY
         if reply.code >= 400 and submission.written is not None:
-            await content.forget(self._services.store, submission.written)
+            with suppress(StoreFull):  # then the next start sweeps it
+                await content.forget(self._services.store, submission.written)
         return reply
 
     async def _submit(self, submission: Submission) -> Reply:
@@ -101,9 +105,9 @@ class RelayCounter:
     def _touchpoint_for(self, headers: Headers, submission: Submission) -> Touchpoint | Reply:
         """The touchpoint that the mail leaves by, or why it may not."""
         directory = self._services.directory
-        user = directory.relay_users.get(submission.user.name, submission.user)
+        user = directory.relay_users.get(submission.user.name)  # it may have been removed since it signed in
         touchpoint = directory.find(headers.author)
-        if touchpoint is None or touchpoint.id not in user.grants:
+        if user is None or touchpoint is None or touchpoint.id not in user.grants:
             return Reply(550, "5.7.1", "From: is no touchpoint that you may send as")
         sender = submission.envelope.sender or ""
         for address in (sender, *_other_authors(headers)):
@@ -112,6 +116,8 @@ class RelayCounter:
                 return Reply(550, "5.7.1", "MAIL FROM, Sender and From must name the same touchpoint")
         if not touchpoint.active or self._state_of(touchpoint.id) is ConnectionState.NEW:
             return Reply(451, "4.3.2", "This touchpoint is not in use at present, try again later")
+        if touchpoint.connection.smtp is None:
+            return Reply(451, "4.3.5", "This touchpoint has no server to send by")
         return touchpoint
 
     def _mail(self, touchpoint: Touchpoint, headers: Headers, submission: Submission) -> Mail:
@@ -139,7 +145,7 @@ class RelayCounter:
         assert body is not None
         recipients = submission.envelope.recipients
         entry_id = await self._services.spool.submit(touchpoint, outcome, body, recipients)
-        held = outcome.action is Action.HOLD
+        held = outcome.action is not Action.PASS
         what = MailWhat.HELD if held else MailWhat.ACCEPTED
         self._services.events.publish(MailFact(what, entry_id, touchpoint.id, outcome.reason))
         if not held:
@@ -150,9 +156,9 @@ class RelayCounter:
         """Put our trace field, and the fields that are missing, on top; everything below stays as it came."""
         mail = outcome.mail
         top = self._trace(submission, outcome.at)
-        if not mail.headers.message_id:
+        if "message-id" not in mail.headers:  # an odd one stays the only one: with two, others refuse the mail
             top += header_writer.write_field("Message-ID", header_writer.Encoded(mail.given_id))
-        if not mail.headers.first("date"):
+        if "date" not in mail.headers:
             top += header_writer.write_field("Date", date_header(outcome.at))
         splices = ordered((Splice(0, 0, top), *outcome.splices))
         self._recheck(mail, splices, top)
@@ -166,11 +172,13 @@ class RelayCounter:
         return header_writer.write_field("Received", header_writer.Encoded(text))
 
     def _recheck(self, mail: Mail, splices: tuple[Splice, ...], top: bytes) -> None:
-        """Read the header section that will go out again: nothing may stand in it that was not meant."""
+        """Read what we write into the header section again: nothing may stand in it that was not meant."""
         end = mail.headers.end
+        if all(each.offset >= end for each in splices[1:]):
+            header_writer.recheck(top + b"\r\n", ADDED)
+            return
         section = apply(mail.opening[:end], [each for each in splices if each.offset + each.length <= end])
-        added = Headers.scan(top + b"\r\n").names
-        header_writer.recheck(section, [*(field.name for field in mail.headers.fields), *added])
+        header_writer.recheck(section, [*(field.name for field in mail.headers.fields), *ADDED])
 
 
 def unreadable(headers: Headers) -> Reply | None:

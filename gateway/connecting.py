@@ -66,9 +66,10 @@ async def survey(services: Services, connector: Receiving, since: float | None) 
 
 
 async def _survey_folder(services: Services, connector: Receiving, folder: Folder, since: float | None) -> FolderSurvey:
-    baseline, _ = await connector.baseline(folder)
+    baseline, highest = await connector.baseline(folder)
     refs, _ = await _beyond(connector, folder, "")
-    older = [ref for ref in refs if since is None or ref.internaldate < since]
+    # What came while we looked lies beyond the baseline: it is new, and must be in no range.
+    older = [ref for ref in refs if ref.remote_id <= highest and (since is None or ref.internaldate < since)]
     return FolderSurvey(
         folder=folder,
         cursor=baseline if since is None else "",
@@ -101,7 +102,12 @@ async def _prints(services: Services, connector: Receiving, refs: Sequence[Ref])
 
 async def check_alone(services: Services, touchpoint: Touchpoint, found: Survey) -> None:
     """Raise Refused where another live touchpoint takes this mailbox in already, under whatever name."""
-    other = await services.store.read(lambda tx: _same_mailbox(tx, touchpoint.id, found))
+    await services.store.read(lambda tx: refuse_twin(tx, touchpoint, found))
+
+
+def refuse_twin(tx: Tx, touchpoint: Touchpoint, found: Survey) -> None:
+    """The same inside a transaction: two connects of one mailbox at once must not both pass."""
+    other = _same_mailbox(tx, touchpoint.id, found)
     if other is not None:
         raise Refused(
             f"{touchpoint.address} is the same mailbox as the touchpoint {other}: its mail would be taken in twice;"
@@ -135,13 +141,14 @@ def _same_mailbox(tx: Tx, touchpoint_id: int, found: Survey) -> str | None:
 
 def begin(tx: Tx, touchpoint_id: int, found: Survey, now: float) -> None:
     """Make a survey the beginning: ranges that are left alone, cursors, fingerprints. Folders known already stay."""
-    for each in found.folders:
+    first = tx.one("SELECT 1 FROM cursor WHERE touchpoint_id = :id", {"id": touchpoint_id}) is None
+    # At a later connect a folder without a cursor is one that appeared meanwhile: all of it is new.
+    for each in found.folders if first else ():
         name = each.folder.name
-        if ledger.cursor(tx, touchpoint_id, name) is None:
-            for low, high in each.older:
-                ledger.record_range(tx, touchpoint_id, name, each.epoch, low, high, RangeKind.OLDER, now)
-            if each.cursor:
-                ledger.set_cursor(tx, touchpoint_id, name, each.cursor, now)
+        for low, high in each.older:
+            ledger.record_range(tx, touchpoint_id, name, each.epoch, low, high, RangeKind.OLDER, now)
+        ledger.set_cursor(tx, touchpoint_id, name, each.cursor, now)  # "" as well: this folder has begun
+    for each in found.folders:
         _keep_prints(tx, touchpoint_id, each)
     tx.run(
         "UPDATE touchpoint SET mailbox_identity = :identity, version = version + 1"

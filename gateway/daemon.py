@@ -24,7 +24,7 @@ from pathlib import Path
 from gateway import __version__, systemd
 from gateway.accepting import RelayCounter
 from gateway.auth.secrets import Secrets, load_key
-from gateway.connecting import Survey, begin, check_alone, skip_to_now, survey, try_sending
+from gateway.connecting import Survey, begin, check_alone, refuse_twin, skip_to_now, survey, try_sending
 from gateway.connectors import Receiving, Sending
 from gateway.events import Events, HouseFact, HouseWhat
 from gateway.flight import Flight
@@ -159,10 +159,11 @@ class Daemon:
                 await self._posts.pop(gone).stop(GRACE)
             for new in self.directory.touchpoints.keys() - self._posts.keys():
                 await self._open(new)
-        for post in [self._posts[touchpoint_id]] if touchpoint_id in self._posts else self._posts.values():
-            await post.changed()
-            if not post.active:
-                await post.receiver.quiet()
+        for post in [self._posts[touchpoint_id]] if touchpoint_id in self._posts else list(self._posts.values()):
+            if post.id in self.directory.touchpoints:  # another change may have taken it away meanwhile
+                await post.changed()
+                if not post.active:
+                    await post.receiver.quiet()
 
     def state_of(self, touchpoint_id: int) -> ConnectionState:
         """How a touchpoint's connection stands."""
@@ -212,10 +213,12 @@ class Daemon:
         now = self._clock()
 
         def work(tx: object) -> None:
+            touchpoints.live(tx, touchpoint_id)  # type: ignore[arg-type]
             if password is not None:
                 sealed = self.secrets.seal(touchpoint_id, PASSWORD, password.encode())
                 touchpoints.put_secret(tx, touchpoint_id, PASSWORD, sealed, now)  # type: ignore[arg-type]
             if found is not None:
+                refuse_twin(tx, touchpoint, found)  # type: ignore[arg-type]
                 begin(tx, touchpoint_id, found, now)  # type: ignore[arg-type]
             touchpoints.record_state(tx, touchpoint_id, state="connecting", now=now, signed_in=True)  # type: ignore[arg-type]
 

@@ -20,6 +20,8 @@ SIZE = 4096
 _SLOT = 128
 _HEAD = struct.Struct("<BIIQQB")
 _NAME = _SLOT - _HEAD.size
+_KEPT = 8
+"""Slots that are kept for walks."""
 _PHASES = {1: "fetch", 2: "walk"}
 _CODES = {phase: code for code, phase in _PHASES.items()}
 
@@ -48,7 +50,8 @@ class Flight:
     def holding(self, hand: InHand) -> Iterator[None]:
         """Note a mail while the block runs; an exception is no death and clears it too."""
         name = hand.folder.encode()
-        if not self._free or len(name) > _NAME:
+        # Slow fetches of many mailboxes must not leave a walk unnoted.
+        if len(self._free) <= (_KEPT if hand.phase == "fetch" else 0) or len(name) > _NAME:
             yield
             return
         slot = self._free.pop()

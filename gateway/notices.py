@@ -8,6 +8,7 @@ the spool in the very commit that makes the failure final. Who cannot be reached
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 
@@ -20,7 +21,7 @@ from pipeline.mail import Direction
 from pipeline.outbox import Settled
 from pipeline.spool import Notice
 from pipeline.store import Row
-from pipeline.touchpoint import Touchpoint
+from pipeline.touchpoint import Touchpoint, without_tag
 
 
 @cache
@@ -41,7 +42,7 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 def of_failure(services: Services, touchpoint: Touchpoint, row: Row, settled: Settled) -> Notice | None:
     """The one notice of a final failure; None where nobody outside this installation is there to be told."""
-    recipients = _outside(services, (row["notify"],) if row["notify"] else services.settings.notices.admins)
+    recipients = _written(_outside(services, (row["notify"],) if row["notify"] else services.settings.notices.admins))
     if not recipients:
         return None
     now = services.clock()
@@ -73,7 +74,17 @@ def of_failure(services: Services, touchpoint: Touchpoint, row: Row, settled: Se
 
 
 def _outside(services: Services, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(each for each in addresses if services.directory.find(each) is None)
+    ours = {without_tag(each) for each in services.directory.by_address}  # a tag leads to the same mailbox
+    return tuple(each for each in addresses if without_tag(each) not in ours)
+
+
+def _written(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """As SMTP without RFC 6531 carries them; whom it cannot reach keeps nobody else from being told."""
+    found = []
+    for each in addresses:
+        with suppress(ValueError):
+            found.append(str(header_writer.write_address("", each)))
+    return tuple(found)
 
 
 def _line(address: str, code: int, text: str) -> str:

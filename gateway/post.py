@@ -28,6 +28,10 @@ log = logging.getLogger("postroom.post")
 
 FULL_PAUSE = 3.0
 """Seconds between two looks at a full disk."""
+GRACE = 10.0
+"""Seconds that a mail which is being handed over has when its lane starts over."""
+STABLE = 60.0
+"""Seconds for which a session must last, or its end counts as one more failure in a row."""
 FACTS = {
     ConnectionState.CONNECTED: TouchpointWhat.CONNECTED,
     ConnectionState.BACKOFF: TouchpointWhat.BACKOFF,
@@ -58,7 +62,11 @@ class Post:
         self._halves = {"receiving": Half(state=first), "sending": Half(state=first)}
         self._shown: tuple[str, str, str] = ("", "", "")
         self._polled_at = 0.0
-        self._reconnect = asyncio.Event()
+        self._signed_in_at = {"receiving": 0.0, "sending": 0.0}
+        self._over = False
+        """Stopped for good."""
+        self._turning = asyncio.Lock()
+        """Starting and stopping, one at a time."""
         self._tasks: list[asyncio.Task[None]] = []
         self._connection: Connection | None = None
         self.receiver = Receiver(self, services)
@@ -103,6 +111,11 @@ class Post:
 
     async def stop(self, grace: float = 0.0) -> None:
         """End both tasks; a mail that is being handed over has ``grace`` seconds to come to its end."""
+        self._over = True
+        async with self._turning:
+            await self._end(grace)
+
+    async def _end(self, grace: float) -> None:
         self.sender.closing = True
         self.sender.wake.set()
         with suppress(TimeoutError):
@@ -127,18 +140,24 @@ class Post:
 
     async def _restart(self) -> None:
         """Start over with what the settings say now; what was never connected stays so."""
-        await self.stop()
-        self.sender = Sender(self, self._services)
-        for name, half in self._halves.items():
-            if half.state is not ConnectionState.NEW:
-                self._halves[name] = Half(state=ConnectionState.CONNECTING)
-        self.start()
+        async with self._turning:
+            if self._over:
+                return
+            await self._end(GRACE)
+            self.sender = Sender(self, self._services)
+            for name, half in self._halves.items():
+                if half.state is not ConnectionState.NEW:
+                    self._halves[name] = Half(state=ConnectionState.CONNECTING)
+            self.start()
 
     # -- what the halves report --------------------------------------------------------------------------------------
 
     async def report(self, name: str, event: ConnectionEvent, error: PostroomError | None = None) -> float:
         """A half says what happened; after trouble: seconds to wait before it tries again (for ever when LOST)."""
         half = self._halves[name]
+        now = asyncio.get_running_loop().time()
+        if half.state is ConnectionState.CONNECTED and now - self._signed_in_at[name] > STABLE:
+            half = replace(half, failures=0)
         failures = half.failures + 1 if error is not None else half.failures
         state = (
             half.state
@@ -146,8 +165,8 @@ class Post:
             else after(half.state, event)
         )
         if error is None:
-            failures = 0 if event is ConnectionEvent.SIGNED_IN else failures
-            half = replace(half, state=state, failures=failures, cause="", reason="")
+            self._signed_in_at[name] = now
+            half = replace(half, state=state, cause="", reason="")
         else:
             cause = getattr(error, "cause", "")
             half = Half(state=state, cause=str(cause), reason=f"{name}: {error}"[:500], failures=failures)
@@ -180,6 +199,7 @@ class Post:
                 )
             )
         except StoreFull:
+            self._shown = ("", "", "")  # so that the next report writes it
             log.warning("touchpoint %d is %s, which could not be stored: the disk is full", self.id, shown[0])
         if changed:
             what = FACTS.get(state, TouchpointWhat.CHANGED)
@@ -217,7 +237,9 @@ class Post:
             await self._rest(pause)
 
     async def _serve(self, connector: Receiving) -> None:
-        await self.report("receiving", ConnectionEvent.CONNECT)
+        # Trying again stays BACKOFF until it works: people are to see since when, and why.
+        if self._halves["receiving"].state is not ConnectionState.BACKOFF:
+            await self.report("receiving", ConnectionEvent.CONNECT)
         await connector.open()
         await self.report("receiving", ConnectionEvent.SIGNED_IN)
         await self.receiver.session(connector)
@@ -227,9 +249,18 @@ class Post:
         loop = asyncio.get_running_loop()
         end = loop.time() + min(pause, 1e8)
         while (left := end - loop.time()) > 0:
-            with suppress(StoreFull):
-                await self.receiver.decide_waiting()
             self.wake.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, await self.receiver.until_due())):
+                async with asyncio.timeout(min(left, await self._decided())):
                     await self.wake.wait()
+
+    async def _decided(self) -> float:
+        """Decide what waits; seconds until that is called for again. What goes wrong here must not end the task."""
+        try:
+            await self.receiver.decide_waiting()
+            return await self.receiver.until_due()
+        except StoreFull:
+            return FULL_PAUSE
+        except Exception:
+            log.exception("touchpoint %d: what waits cannot be decided", self.id)
+            return STABLE

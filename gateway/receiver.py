@@ -99,9 +99,10 @@ class Receiver:
         finally:
             wake.cancel()
             hint.cancel()
-            with suppress(asyncio.CancelledError):
-                await hint
+            await asyncio.wait({hint})  # not the hint itself: who cancels us meanwhile must not be overheard
         self._post.wake.clear()
+        if not hint.cancelled():
+            hint.result()
 
     async def until_due(self) -> float:
         """Seconds until something of ours falls due."""

@@ -31,8 +31,8 @@ from pipeline.line import Release
 from pipeline.mail import Envelope
 from pipeline.outbox import Answer, RecipientState, Said, Settled
 from pipeline.splice import ordered, size_after, unpack
-from pipeline.spool import Claimed
-from pipeline.store import content
+from pipeline.spool import Claimed, Notice
+from pipeline.store import Row, content
 from pipeline.touchpoint import SentCopy
 from pipeline.verdict import Action, HoldCause
 
@@ -66,7 +66,7 @@ class Sender:
         self.wake = asyncio.Event()
         """Set when there may be something to send."""
         self.idle = asyncio.Event()
-        """Set while no mail is being handed over."""
+        """Set while no mail is in hand."""
         self.idle.set()
         self.closing = False
         self._unsure = True
@@ -74,9 +74,9 @@ class Sender:
         self._breaks: dict[int, int] = {}
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
+        """Send what is due, until it is closing."""
         try:
-            while True:
+            while not self.closing:
                 pause = await self._supervised()
                 self.wake.clear()
                 if not self.closing:
@@ -115,16 +115,18 @@ class Sender:
 
     async def _burst(self) -> None:
         """Hand over everything that is due."""
-        if self._unsure:
-            await self._spool.recover_lane(self._post.id)
-            self._unsure = False
         if not await self._ready():
             return
         while self._post.active and not self.closing:
-            claimed = await self._spool.claim(self._post.id)
-            if not claimed:
-                return
-            await self._hand_over_all(claimed)
+            self.idle.clear()
+            try:
+                claimed = await self._spool.claim(self._post.id, unsure=self._unsure)
+                self._unsure = False
+                if not claimed:
+                    return
+                await self._hand_over_all(claimed)
+            finally:
+                self.idle.set()
 
     async def _ready(self) -> bool:
         """Whether there is a half to send by; a half that was never tried counts as connected until it fails."""
@@ -156,11 +158,7 @@ class Sender:
             for each in claimed:
                 if self.closing or not self._post.active:
                     return
-                self.idle.clear()
-                try:
-                    await self._hand_over(each, left)
-                finally:
-                    self.idle.set()
+                await self._hand_over(each, left)
         finally:
             await self._put_back(left)
 
@@ -192,9 +190,10 @@ class Sender:
             self._fact(MailWhat.HELD, claimed, str(error))
             return
         except PostroomError as error:
-            if attempt:
+            pause = 0.0 if isinstance(error, StoreFull) else self._pause(entry_id)
+            if attempt or pause:
                 said = Said(outcome="retry", text=str(error), server=self._server)
-                await until_stored()(self._spool.withdraw, entry_id, attempt, said, self._pause(entry_id))
+                await until_stored()(self._spool.withdraw, entry_id, attempt, said, pause)
             raise
         # The server's answer becomes durable before anything else happens.
         await until_stored()(self._store_answer, claimed, attempt, result)
@@ -247,6 +246,9 @@ class Sender:
         except StaleVersion:
             await self._spool.unclaim([row["id"]])
             return False
+        if outcome.action is not Action.PASS:
+            what = MailWhat.UNDECIDED if outcome.action is Action.DEFER else MailWhat.HELD
+            self._fact(what, claimed, outcome.reason)
         return outcome.action is Action.PASS
 
     async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
@@ -268,10 +270,18 @@ class Sender:
             [_answer(each) for each in result.recipients],
             said,
             self._services.chance(),
-            lambda row, settled: notices.of_failure(self._services, self._post.touchpoint, row, settled),
+            self._notice,
             file_copy=self._post.touchpoint.connection.sent_copy is SentCopy.APPEND,
         )
         self._tell(claimed, settled)
+
+    def _notice(self, row: Row, settled: Settled) -> Notice | None:
+        """The notice of a final failure; a fault in writing it must not undo the server's answer."""
+        try:
+            return notices.of_failure(self._services, self._post.touchpoint, row, settled)
+        except Exception:
+            log.exception("mail %d: its notice could not be written", settled.entry_id)
+            return None
 
     def _tell(self, claimed: Claimed, settled: Settled) -> None:
         self._fact(FACTS[settled.state], claimed, settled.reason)
@@ -279,7 +289,7 @@ class Sender:
             words = f"mail {settled.entry_id} did not reach {len(settled.refused)} of its recipients: {settled.reason}"
             self._services.events.publish(HouseFact(HouseWhat.NOTICE, words))
             self.wake.set()
-        if settled.state is State.DONE:
+        if settled.state is State.DONE and self._post.touchpoint.connection.sent_copy is SentCopy.APPEND:
             self._post.wake.set()
 
     def _fact(self, what: MailWhat, claimed: Claimed, words: str) -> None:

@@ -25,11 +25,6 @@ def conversation_key(touchpoint_id: int, seed: str) -> str:
     return hashlib.blake2b(f"{touchpoint_id}\0{seed}".encode(), digest_size=KEY_LENGTH // 2).hexdigest()
 
 
-def reference_hash(message_id: str) -> bytes:
-    """A Message-ID as it is stored for look-ups: 16 bytes, whatever the sender made of it."""
-    return hashlib.blake2b(message_id.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-
-
 @dataclass(frozen=True, slots=True)
 class MessageIds:
     """Makes and checks the Message-IDs of what this installation writes: ``<pr.KEY.UNIQUE.MAC@host>``."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any, assert_never
 
-from pipeline.conversation import reference_hash
 from pipeline.line import Outcome, Trail, participants
 from pipeline.mail import Direction
 from pipeline.splice import pack
@@ -203,17 +202,7 @@ def join_conversation(tx: Tx, outcome: Outcome, touchpoint: Touchpoint) -> int:
             for each in participants(outcome.mail, normalise(touchpoint.address))
         ],
     )
-    if outcome.mail.message_id:
-        add_reference(tx, touchpoint.id, conversation_id, outcome.mail.message_id)
     return conversation_id
-
-
-def add_reference(tx: Tx, touchpoint_id: int, conversation_id: int, message_id: str) -> None:
-    """Let later mail find the conversation by this Message-ID."""
-    tx.run(
-        "INSERT OR IGNORE INTO reference (touchpoint_id, hash, conversation_id) VALUES (:touchpoint, :hash, :id)",
-        {"touchpoint": touchpoint_id, "hash": reference_hash(message_id), "id": conversation_id},
-    )
 
 
 def count(tx: Tx, name: str, number: int = 1) -> None:

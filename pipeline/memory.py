@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pipeline.bounce import read_bounce
-from pipeline.conversation import Known, MessageIds, reference_hash
+from pipeline.conversation import Known, MessageIds
 from pipeline.mail import Mail
 from pipeline.store import Tx, Value
 from pipeline.touchpoint import Touchpoint, domain_of, normalise, without_tag
@@ -67,10 +67,10 @@ def load(tx: Tx, touchpoint: Touchpoint, installation_ids: MessageIds, mails: It
 def _recall(tx: Tx, memory: Memory, touchpoint_id: int, ids: MessageIds, message_id: str) -> None:
     if message_id in memory.by_reference:
         return
-    values: dict[str, Value] = {"touchpoint": touchpoint_id, "hash": reference_hash(message_id)}
+    values: dict[str, Value] = {"touchpoint": touchpoint_id, "id": message_id}
     rows = tx.all(
-        "SELECT c.id, c.key FROM reference AS r JOIN conversation AS c ON c.id = r.conversation_id"
-        " WHERE r.touchpoint_id = :touchpoint AND r.hash = :hash LIMIT 20",
+        "SELECT DISTINCT c.id, c.key FROM entry AS e JOIN conversation AS c ON c.id = e.conversation_id"
+        " WHERE e.message_id = :id AND e.touchpoint_id = :touchpoint LIMIT 20",
         values,
     )
     memory.by_reference[message_id] = [_known(tx, memory, row["id"], row["key"]) for row in rows]

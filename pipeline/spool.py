@@ -113,10 +113,12 @@ class Spool:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    async def claim(self, touchpoint_id: int, limit: int = 20) -> list[Claimed]:
-        """Take due outbound mail in hand, in commit order."""
+    async def claim(self, touchpoint_id: int, limit: int = 20, *, unsure: bool = False) -> list[Claimed]:
+        """Take due outbound mail in hand, in commit order; ``unsure``: settle first what an earlier lane left there."""
 
         def work(tx: Tx) -> list[Claimed]:
+            if unsure:
+                outbox.recover_lane(tx, touchpoint_id)
             rows = outbox.claim(tx, touchpoint_id, self._clock(), limit)
             rows.sort(key=lambda row: int(row["id"]))
             return [Claimed(row=row, recipients=tuple(outbox.recipients(tx, row["id"]))) for row in rows]
@@ -127,10 +129,6 @@ class Spool:
         """Put back what was not tried; it costs the mail nothing."""
         if ids:
             await self.store.write(lambda tx: outbox.unclaim(tx, ids), urgent=True)
-
-    async def recover_lane(self, touchpoint_id: int) -> None:
-        """Settle what an earlier lane of a touchpoint left in hand: no two lanes of one touchpoint run at once."""
-        await self.store.write(lambda tx: outbox.recover_lane(tx, touchpoint_id))
 
     async def begin_attempt(self, entry_id: int, server: str) -> int:
         """Make durable that the content is about to go."""

@@ -88,7 +88,9 @@ class Mailbox:
     def __init__(self) -> None:
         self.shelves = {"INBOX": Shelf()}
         self.identity = Identity(server="imap.example.org", principal="support")
-        self.opened = self.closed = 0
+        self.opened = 0
+        self.open: set[int] = set()
+        """The connections that are open now."""
         self.asked: list[list[int]] = []
         """The uids of each fetch."""
         self.refuses: list[BaseException] = []
@@ -124,6 +126,7 @@ class Session:
         self.box.opened += 1
         if self.box.refuses:
             raise self.box.refuses[0] if self.box.stubborn else self.box.refuses.pop(0)
+        self.box.open.add(id(self))
         return self.box.identity
 
     async def folders(self) -> list[Folder]:
@@ -178,7 +181,7 @@ class Session:
         self.box.marks.append((ref.remote_id, action))
 
     async def close(self) -> None:
-        self.box.closed += 1
+        self.box.open.discard(id(self))
 
 
 def _next(faults: list[Exception | None]) -> None:
@@ -385,7 +388,7 @@ class House:
 
 async def until(check: Callable[[], Any]) -> None:
     """Returns when ``check`` is true; it may be a coroutine function."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(5):
         while True:
             found = check()
             if await found if asyncio.iscoroutine(found) else found:

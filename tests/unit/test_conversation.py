@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conversation import KEY_LENGTH, Known, MessageIds, conversation_key, find, reference_hash
+from pipeline.conversation import KEY_LENGTH, Known, MessageIds, conversation_key, find
 
 IDS = MessageIds(b"secret" * 5, "post.example")
 A = Known("a", frozenset({"customer@example.org"}))
@@ -18,12 +18,6 @@ def test_a_key_is_fixed_by_touchpoint_and_seed() -> None:
     assert len(keys) == 4
     assert {len(key) for key in keys} == {KEY_LENGTH}
     assert conversation_key(1, "x") == conversation_key(1, "x")
-
-
-@given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
-def test_a_reference_is_sixteen_bytes_whatever_was_made_of_it(one: str, other: str) -> None:
-    assert len(reference_hash(one)) == 16
-    assert (reference_hash(one) == reference_hash(other)) == (one == other)
 
 
 @given(st.text("0123456789abcdef", min_size=1, max_size=24), st.text("0123456789abcdef", min_size=1, max_size=24))

@@ -277,13 +277,6 @@ CREATE TABLE participant (
   PRIMARY KEY (conversation_id, address)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE reference (             -- Message-ID -> conversation
-  touchpoint_id INTEGER NOT NULL,
-  hash BLOB NOT NULL,                -- conversation.py: reference_hash
-  conversation_id INTEGER NOT NULL REFERENCES conversation (id),
-  PRIMARY KEY (touchpoint_id, hash, conversation_id)
-) STRICT, WITHOUT ROWID;
-
 CREATE TABLE answered (              -- the auto-reply memory
   mailbox TEXT NOT NULL,             -- mailbox identity
   address TEXT NOT NULL,             -- normalised, without tag
