@@ -135,7 +135,8 @@ class Receiver:
                 following = work[number + 1] if number + 1 < len(work) else None
                 if following and self._post.active and not (batch.struck or following.struck):
                     ahead = asyncio.create_task(self._pages.fetch(connector, following))
-                await self._commit(connector, haul)
+                if not await self._commit(connector, haul):
+                    return False
                 if not self._post.active:
                     return following is None
         finally:
@@ -165,10 +166,14 @@ class Receiver:
         with suppress(Exception, asyncio.CancelledError):
             await self._pages.discard(await ahead)
 
-    async def _commit(self, connector: Receiving, haul: Haul) -> None:
+    async def _commit(self, connector: Receiving, haul: Haul) -> bool:
+        """Decide and commit; False where the touchpoint was switched off while it was fetched: the server keeps it."""
         try:
             async with self._in_page:
+                if not self._post.active:
+                    return False
                 self._tell(await self._pages.commit(connector, haul))
+                return True
         finally:
             await self._pages.discard(haul)
 

@@ -115,13 +115,15 @@ class Sender:
 
     async def _burst(self) -> None:
         """Hand over everything that is due."""
+        if self._unsure:
+            await self._spool.recover_lane(self._post.id)
+            self._unsure = False
         if not await self._ready():
             return
         while self._post.active and not self.closing:
             self.idle.clear()
             try:
-                claimed = await self._spool.claim(self._post.id, unsure=self._unsure)
-                self._unsure = False
+                claimed = await self._spool.claim(self._post.id)
                 if not claimed:
                     return
                 await self._hand_over_all(claimed)

@@ -215,6 +215,5 @@ def _reply(tx: Tx, send: Send, outcome: Outcome, touchpoint: Touchpoint, convers
         ),
     )
     entry.add_recipients(tx, reply_id, [send.recipient])
-    if conversation_id:
-        entry.count(tx, "auto-replied")
+    entry.count(tx, "auto-replied")
     return True

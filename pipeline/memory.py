@@ -29,6 +29,8 @@ class Memory:
     """Message-ID -> outbound entries that carry it (client ids may repeat)."""
     auto_replies: set[str] = field(default_factory=set)
     """Message-IDs that belong to our own auto-replies."""
+    looked_for: set[str] = field(default_factory=set, compare=False)
+    """Message-IDs that the store was asked for: some programs give all their mail the same one."""
     answered: dict[str, float] = field(default_factory=dict)
     """Normalised address without tag -> when it last got an auto-reply from this mailbox."""
     replies_this_hour: int = 0
@@ -90,8 +92,9 @@ def _known(tx: Tx, memory: Memory, conversation_id: int, key: str) -> Known:
 
 
 def _recall_sent(tx: Tx, memory: Memory, message_id: str) -> None:
-    if message_id in memory.sent:
+    if message_id in memory.looked_for:
         return
+    memory.looked_for.add(message_id)
     rows = tx.all(
         "SELECT id, origin FROM entry WHERE message_id = :id AND direction = 'out' LIMIT 20", {"id": message_id}
     )

@@ -113,12 +113,14 @@ class Spool:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    async def claim(self, touchpoint_id: int, limit: int = 20, *, unsure: bool = False) -> list[Claimed]:
-        """Take due outbound mail in hand, in commit order; ``unsure``: settle first what an earlier lane left there."""
+    async def recover_lane(self, touchpoint_id: int) -> None:
+        """Settle what an earlier lane of a touchpoint left in hand: no two lanes of one touchpoint run at once."""
+        await self.store.write(lambda tx: outbox.recover_lane(tx, touchpoint_id))
+
+    async def claim(self, touchpoint_id: int, limit: int = 20) -> list[Claimed]:
+        """Take due outbound mail in hand, in commit order."""
 
         def work(tx: Tx) -> list[Claimed]:
-            if unsure:
-                outbox.recover_lane(tx, touchpoint_id)
             rows = outbox.claim(tx, touchpoint_id, self._clock(), limit)
             rows.sort(key=lambda row: int(row["id"]))
             return [Claimed(row=row, recipients=tuple(outbox.recipients(tx, row["id"]))) for row in rows]

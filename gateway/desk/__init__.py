@@ -6,6 +6,7 @@ and connections are the house's. It promises one audit row for each change, and 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,6 +48,7 @@ class Desk:
         self._hostname = hostname
         self._started_at = started_at
         self._account: tuple[float, Mapping[str, int]] = (float("-inf"), {})
+        self._running: set[asyncio.Future[Any]] = set()
         mails = Mails(parts)
         self._answers = self._table(Touchpoints(parts, mails.drop_all), People(parts), mails)
 
@@ -95,8 +97,14 @@ class Desk:
         }
 
     async def answer(self, call: Call[Any], caller: Caller) -> Any:
-        """The reply to a call that the caller may make."""
-        return await self._answers[type(call)](call, caller)
+        """The reply to a call that the caller may make; runs to its end, even when the guest hangs up meanwhile.
+
+        Half a change would be a commit that the daemon never heard of, or a touchpoint stopped and not started again.
+        """
+        running = asyncio.ensure_future(self._answers[type(call)](call, caller))
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return await asyncio.shield(running)
 
     async def status(self, caller: Caller) -> Status:
         """The snapshot that a feed begins with."""

@@ -13,6 +13,7 @@ import pytest
 from gateway.control import AddRelayUser
 from tests.daemon import Daemon
 from tests.journeys.conftest import PASSWORD, RELAY, Mailbox, mail, submit
+from tests.servers.postfix import Postfix
 
 ROOM = 6 * 1024 * 1024
 
@@ -32,13 +33,14 @@ def small_disk(folder: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_pauses_and_resumes_by_itself(
-    small_disk: Path, folder: Path, new_mailbox: Callable[..., Mailbox]
+    small_disk: Path, folder: Path, new_mailbox: Callable[..., Mailbox], postfix: Postfix, trusted: str
 ) -> None:
     box = new_mailbox()
     daemon = Daemon(folder, RELAY)
     daemon.toml.write_text(daemon.toml.read_text().replace(str(daemon.state), str(small_disk / "state")))
     with daemon:
-        daemon.furnish(box.address, PASSWORD, imap=box.imap, ca_file=box.ca_file)
+        smtp = f"127.0.0.1:{postfix.submission}:starttls"
+        daemon.furnish(box.address, PASSWORD, imap=box.imap, smtp=smtp, ca_file=trusted)
         daemon.call(AddRelayUser(name="app", password=PASSWORD, grants=(box.address,)))
         filler = small_disk / "filler"
         _fill(filler)

@@ -413,6 +413,22 @@ def _lines(stage: Says, loaded: settings.Settings, names: tuple[str, ...]) -> Li
     return Line(stages)
 
 
+_made: list[bytes] = []
+
+
+async def _empty_store() -> bytes:
+    """A furnished store as a file; migrated once for all tests of this process."""
+    if not _made:
+        folder = a_folder()
+        store = await SqliteStore.open(folder / "postroom.db")
+        await furnish(store)
+        await store.write(lambda tx: directory.first_start(tx, bytes(range(48))))
+        await store.close()
+        _made.append((folder / "postroom.db").read_bytes())
+        shutil.rmtree(folder)
+    return _made[0]
+
+
 @asynccontextmanager
 async def a_house(
     *,
@@ -423,12 +439,11 @@ async def a_house(
 ) -> AsyncIterator[House]:
     """A house whose provider is empty; ``intake`` changes the settings of that name."""
     folder = a_folder()
+    (folder / "postroom.db").write_bytes(await _empty_store())
     real = await SqliteStore.open(folder / "postroom.db")
     flight = Flight(folder / "flight")
     house: House | None = None
     try:
-        await furnish(real)
-        await real.write(lambda tx: directory.first_start(tx, bytes(range(48))))
         house = await _furnished(real, flight, connection, admins, schedule, intake)
         yield house
     finally:

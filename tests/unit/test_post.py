@@ -115,8 +115,12 @@ async def test_a_half_keeps_working_while_the_other_is_in_trouble(house: House) 
 
     await until(taken)
     assert post.half("receiving").state is S.CONNECTED
-    shown = await seen(house)
-    assert (shown["cause"], shown["reason"]) == ("credential", "sending: the server refused the login")
+
+    async def shown() -> bool:
+        row = await seen(house)
+        return (row["cause"], row["reason"]) == ("credential", "sending: the server refused the login")
+
+    await until(shown)
 
 
 # -- pauses ----------------------------------------------------------------------------------------------------------
@@ -176,7 +180,11 @@ async def test_trouble_that_heals_heals_by_itself(house: House) -> None:
     await until_state(post, S.CONNECTED)
     assert house.mailbox.opened == 4
     assert len(house.mailbox.open) == 1
-    assert (await seen(house))["cause"] == ""
+
+    async def clean() -> bool:
+        return bool((await seen(house))["cause"] == "")
+
+    await until(clean)
 
 
 async def test_what_needs_a_person_waits_for_one(house: House) -> None:
@@ -190,7 +198,11 @@ async def test_what_needs_a_person_waits_for_one(house: House) -> None:
     await post.reconnect()
     await until_state(post, S.CONNECTED)
     assert house.mailbox.opened == 2
-    assert (await seen(house))["reason"] == ""
+
+    async def clean() -> bool:
+        return bool((await seen(house))["reason"] == "")
+
+    await until(clean)
 
 
 async def test_a_changed_connection_starts_over_and_another_change_does_not(house: House) -> None:

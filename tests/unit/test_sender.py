@@ -416,6 +416,20 @@ async def test_stop_waits_for_the_mail_that_is_being_handed_over_and_for_no_othe
     assert house.outlet.closed >= 1
 
 
+async def test_a_lane_that_is_closed_during_its_last_mail_ends(house: House) -> None:
+    await house.room.relay(1)
+    handed, go_on = asyncio.Event(), asyncio.Event()
+    house.outlet.steps = [holding_on(handed, go_on)]
+    post = house.at_work()
+    await handed.wait()
+    (lane,) = [task for task in asyncio.all_tasks() if task.get_name() == "touchpoint 1 sending"]
+    post.sender.closing = True
+    go_on.set()
+    await asyncio.wait({lane}, timeout=5)  # nobody cancels it
+    assert lane.done()
+    assert await entries(house) == {1: "delivered"}
+
+
 async def test_a_mail_whose_time_ran_out_after_its_content_went_is_never_simply_sent_again(house: House) -> None:
     await house.room.relay(1)
     await house.room.relay(2)
