@@ -46,6 +46,8 @@ log = logging.getLogger("postroom.daemon")
 
 GRACE = 30.0
 """Seconds that a mail which is being handed over has when the daemon stops."""
+HERD = 0.01
+"""Seconds for each touchpoint over which the first sign-ins are spread."""
 PASSWORD = "password"
 
 
@@ -80,8 +82,9 @@ class Daemon:
         await self.store.write(lambda tx: first_start(tx, secrets.token_bytes(RANDOM_NEEDED)))
         self.services = await self._services()
         self._watchdog = Watchdog()
+        herd = len(self.directory.touchpoints) * HERD  # they sign in one after the other, not all at once
         for touchpoint_id in self.directory.touchpoints:
-            await self._open(touchpoint_id)
+            await self._open(touchpoint_id, random.random() * herd)
         await self._open_relay()
         await self._open_socket()
         self.events.publish(HouseFact(HouseWhat.STARTED, __version__))
@@ -104,11 +107,11 @@ class Daemon:
             sending=self._sending,
         )
 
-    async def _open(self, touchpoint_id: int) -> None:
+    async def _open(self, touchpoint_id: int, delay: float = 0.0) -> None:
         row = await self.store.read(lambda tx: touchpoints.live(tx, touchpoint_id))
         post = Post(self.services, touchpoint_id, connected_before=row["signed_in_at"] > 0)
         self._posts[touchpoint_id] = post
-        post.start()
+        post.start(delay)
 
     async def _open_relay(self) -> None:
         from gateway.relay import listen

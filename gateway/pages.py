@@ -14,10 +14,11 @@ from gateway.deciding import Walk, decide_page
 from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger
-from pipeline.errors import StoreFull, Transient
+from pipeline.errors import StaleVersion, StoreFull, Transient
 from pipeline.headers import Headers
 from pipeline.intake import Accepted, DecidedPage, Taken
 from pipeline.ledger import Item, ItemState
+from pipeline.line import Release
 from pipeline.mail import OPENING, Direction, Envelope, Mail
 from pipeline.retry import pending_delay
 from pipeline.store import Row, Tx
@@ -54,10 +55,10 @@ class Haul:
 
 
 class Drops:
-    """Which mails were being fetched when the connection broke, and how often in a row; in memory only.
+    """Which mails were in hand when the connection broke or their page failed, and how often; in memory only.
 
-    A server that hangs up at one certain mail must not stop its folder: what was in hand is asked for alone next time,
-    and a mail that breaks the connection again and again becomes a pending item.
+    A server that hangs up at one certain mail must not stop its folder, nor must a mail that breaks its page: what was
+    in hand is asked for alone next time, and what goes wrong again and again becomes a pending item.
     """
 
     PATIENCE = 3
@@ -131,7 +132,6 @@ class Pages:
             if isinstance(error, Transient) and not isinstance(error, StoreFull):
                 self.drops.note(wanted)
             raise
-        self.drops.forget(wanted)
         return Haul(batch=batch, answers=answers, reserved=reserved)
 
     async def discard(self, haul: Haul) -> None:
@@ -140,8 +140,15 @@ class Pages:
 
     async def commit(self, connector: Receiving, haul: Haul) -> list[Accepted]:
         """Decide a haul and make it durable; decided again when the touchpoint changed meanwhile."""
-        moved = await self._moved(connector, haul)
-        return await until_fresh()(self._commit_once, haul, moved)
+        try:
+            moved = await self._moved(connector, haul)
+            accepted: list[Accepted] = await until_fresh()(self._commit_once, haul, moved)
+        except Exception as error:
+            if not isinstance(error, StoreFull | StaleVersion):
+                self.drops.note(haul.batch.refs)  # whatever it is, it must not stop the folder for ever
+            raise
+        self.drops.forget(haul.batch.refs)
+        return accepted
 
     async def _commit_once(self, haul: Haul, moved: set[int]) -> list[Accepted]:
         batch = haul.batch
@@ -222,7 +229,8 @@ class Pages:
 
 
 def _unfetchable(ref: Ref) -> Missing:
-    return Missing(ref=ref, gone=False, error=f"the connection broke {Drops.PATIENCE} times while it was fetched")
+    error = f"the connection or the page broke {Drops.PATIENCE} times with it in hand"
+    return Missing(ref=ref, gone=False, error=error)
 
 
 def _killed_by_fetch(ref: Ref, strikes: Strikes) -> bool:
@@ -263,3 +271,8 @@ def stored_mail(row: Row, opening: bytes) -> Mail:
         junk=row["mark"] == "junk",
         given_id=row["message_id"],
     )
+
+
+def release_of(row: Row) -> Release | None:
+    """What a person let a mail of the spool pass; None where nobody did."""
+    return Release(stages=tuple(row["held_by"].split()), by=row["released_by"]) if row["released_by"] else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -103,11 +104,11 @@ class Post:
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin to work."""
+    def start(self, delay: float = 0.0) -> None:
+        """Begin to work, after ``delay`` seconds."""
         self._connection = self.touchpoint.connection
         for name, work in (("receiving", self._receive), ("sending", self.sender.run)):
-            self._tasks.append(asyncio.create_task(work(), name=f"touchpoint {self.id} {name}"))
+            self._tasks.append(asyncio.create_task(_after(delay, work), name=f"touchpoint {self.id} {name}"))
 
     async def stop(self, grace: float = 0.0) -> None:
         """End both tasks; a mail that is being handed over has ``grace`` seconds to come to its end."""
@@ -264,3 +265,8 @@ class Post:
         except Exception:
             log.exception("touchpoint %d: what waits cannot be decided", self.id)
             return STABLE
+
+
+async def _after(delay: float, work: Callable[[], Coroutine[None, None, None]]) -> None:
+    await asyncio.sleep(delay)
+    await work()

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING
 from gateway.connectors import Folder, FolderRole, Missing, Page, Receiving, Ref
 from gateway.deciding import Walk, decide_alone
 from gateway.events import MailFact, MailWhat, TouchpointFact, TouchpointWhat
-from gateway.pages import Batch, Haul, Pages, batches, stored_mail
+from gateway.pages import Batch, Haul, Pages, batches, release_of, stored_mail
 from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger, strikes
-from pipeline.errors import Refused
+from pipeline.errors import PostroomError, ProviderFault, Refused
 from pipeline.intake import Accepted
 from pipeline.lifecycle import ConnectionState
-from pipeline.line import Release
 from pipeline.retry import pending_delay
 from pipeline.splice import size_after, unpack
 from pipeline.store import Row, Tx, content
@@ -222,7 +221,7 @@ class Receiver:
         walk = Walk(
             mail=stored_mail(row, opening),
             hand=InHand(touchpoint_id=self._post.id, folder="", epoch=0, low=row["id"], high=row["id"], phase="walk"),
-            release=Release(stage=row["held_by"], by=row["released_by"]) if row["released_by"] else None,
+            release=release_of(row),
             aside=self._overdue(row, struck),
         )
         accepted: Accepted | None = await until_fresh()(self._redecide, row["id"], walk)
@@ -250,15 +249,22 @@ class Receiver:
                     await connector.mark(_ref(row), row["mark_due"])
                 done = [row["id"] for row in rows]
                 await self._store.write(lambda tx, ids=done: ledger.marked(tx, ids))  # type: ignore[misc]
-        except Refused as refused:  # stays due; no reason to stop taking mail
-            self._services.events.publish(TouchpointFact(TouchpointWhat.CHANGED, self._post.id, str(refused)))
+        except (Refused, ProviderFault) as error:
+            self._put_off(error)
 
     async def _file_copies(self, connector: Receiving) -> None:
         """File what was sent in the Sent folder, where the provider does not do it."""
-        for row in await self._store.read(lambda tx: _copies_due(tx, self._post.id)):
-            size = size_after(row["size"], unpack(row["splices"]))
-            await connector.file_copy(self._services.spool.chunks(row["id"]), size, row["message_id"])
-            await self._store.write(lambda tx, i=row["id"]: _copy_filed(tx, i))  # type: ignore[misc]
+        try:
+            for row in await self._store.read(lambda tx: _copies_due(tx, self._post.id)):
+                size = size_after(row["size"], unpack(row["splices"]))
+                await connector.file_copy(self._services.spool.chunks(row["id"]), size, row["message_id"])
+                await self._store.write(lambda tx, i=row["id"]: _copy_filed(tx, i))  # type: ignore[misc]
+        except (Refused, ProviderFault) as error:
+            self._put_off(error)
+
+    def _put_off(self, error: PostroomError) -> None:
+        """What the server will not do stays due until the next round; no reason to stop taking mail."""
+        self._services.events.publish(TouchpointFact(TouchpointWhat.CHANGED, self._post.id, str(error)))
 
 
 def _ref(row: Row) -> Ref:

@@ -21,13 +21,12 @@ from gateway.connectors import Outcome as Sent
 from gateway.connectors import Outgoing, RecipientResult, Sending, SendResult
 from gateway.deciding import Walk, decide_alone
 from gateway.events import HouseFact, HouseWhat, MailFact, MailWhat
-from gateway.pages import stored_mail
+from gateway.pages import release_of, stored_mail
 from gateway.patience import until_stored
 from gateway.services import Services
 from pipeline.entry import State
 from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, StoreFull
 from pipeline.lifecycle import ConnectionEvent, ConnectionState, event_of
-from pipeline.line import Release
 from pipeline.mail import Envelope
 from pipeline.outbox import Answer, RecipientState, Said, Settled
 from pipeline.splice import ordered, size_after, unpack
@@ -238,7 +237,7 @@ class Sender:
             envelope=Envelope(sender=row["envelope_sender"], recipients=claimed.recipients),
             relay_user=next((user for user in users if user.id == row["relay_user_id"]), None),
         )
-        walk = Walk(mail=mail, release=Release(stage=row["held_by"], by=row["released_by"]))
+        walk = Walk(mail=mail, release=release_of(row))
         touchpoint = self._post.touchpoint
         outcome = await decide_alone(self._services, touchpoint, self._services.outbound, walk)
         # What a held mail carries is its trace field, put on top when it came.

@@ -14,12 +14,12 @@ are translated to ``Transient``: mail is kept and tried again rather than given 
     ├── NeedsPerson           does not heal by itself (a touchpoint goes to LOST)
     │   ├── AuthRequired      credentials refused
     │   ├── AccessBlocked     signed in, but not let in
-    │   └── CursorLost        the server renumbered the folder
+    │   ├── CursorLost        the server renumbered the folder
+    │   └── SecretFault       a sealed secret cannot be opened
     ├── Gone                  the item is no longer on the server
     ├── Poison                one item that cannot be fetched, through its own fault
     ├── StaleVersion          the touchpoint changed meanwhile: decide again
-    ├── Refused               a person asked for what cannot be done (the text says why and what to do)
-    └── SecretFault           a sealed secret cannot be opened
+    └── Refused               a person asked for what cannot be done (the text says why and what to do)
 """
 
 from __future__ import annotations
@@ -131,5 +131,5 @@ class Refused(PostroomError):
     """A person asked for what cannot be done; the text says why and what to do instead."""
 
 
-class SecretFault(PostroomError):
+class SecretFault(NeedsPerson):
     """A sealed secret does not open: altered, moved to another row, or sealed under another key."""

@@ -32,8 +32,8 @@ Trail = tuple[tuple[str, str, str], ...]
 class Release:
     """A person let a held mail go on."""
 
-    stage: str
-    """The stage that held it."""
+    stages: tuple[str, ...]
+    """The stages that held it, each released once."""
     by: str
 
 
@@ -70,7 +70,7 @@ class Line:
         verdicts: list[Verdict] = []
         for name, stage in self.stages:
             verdict = await _ask(name, stage, mail, context)
-            if release is not None and release.stage == name and verdict.action is Action.HOLD:
+            if release is not None and name in release.stages and verdict.action is Action.HOLD:
                 verdict = passed(f"released by {release.by}", facts=verdict.facts)
             trail.append((name, verdict.action.value, verdict.reason))
             verdicts.append(verdict)

@@ -334,7 +334,8 @@ def _born_outbound(outcome: Outcome, touchpoint_id: int, **fate: Any) -> Born:
 def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> Accepted | None:
     intake.check_version(tx, touchpoint)
     before = tx.one(
-        "SELECT deferred_since, conversation_id FROM entry WHERE id = :id AND state = 'waiting' AND direction = 'in'",
+        "SELECT deferred_since, conversation_id, held_by FROM entry"
+        " WHERE id = :id AND state = 'waiting' AND direction = 'in'",
         {"id": entry_id},
     )
     if before is None:
@@ -350,7 +351,7 @@ def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
             "disposition": born.disposition,
             "cause": born.cause,
             "reason": born.reason,
-            "held_by": born.held_by,
+            "held_by": _holders(before["held_by"], outcome),
             "kind": born.kind,
             "mark": born.mark,
             "version": born.config_version,
@@ -368,6 +369,17 @@ def _redecide(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
     return Accepted(entry_id=entry_id, outcome=outcome, replied=replied)
 
 
+def _holders(before: str, outcome: Outcome) -> str:
+    """Every stage that held a mail so far, so that one release after the other lets it through them all."""
+    match outcome.action:
+        case Action.PASS:
+            return ""
+        case Action.DEFER:
+            return before
+        case _:
+            return " ".join(dict.fromkeys((*before.split(), outcome.stage)))
+
+
 def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -> None:
     intake.check_version(tx, touchpoint)
     outbox.check_in_hand(tx, entry_id)
@@ -378,6 +390,7 @@ def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
             {"due": intake.due_again(outcome), "reason": outcome.reason[:2000], "id": entry_id},
         )
         return
+    before = tx.one("SELECT held_by FROM entry WHERE id = :id", {"id": entry_id})
     born = _born_outbound(outcome, touchpoint.id)
     state = State.HELD if born.state is State.HELD else State.ACTIVE
     tx.run(
@@ -387,7 +400,7 @@ def _resubmit(tx: Tx, entry_id: int, touchpoint: Touchpoint, outcome: Outcome) -
             "state": state.value,
             "cause": born.cause,
             "reason": born.reason,
-            "held_by": born.held_by,
+            "held_by": _holders(before["held_by"] if before else "", outcome),
             "splices": born.splices,
             "version": born.config_version,
             "conversation": entry.join_conversation(tx, outcome, touchpoint),

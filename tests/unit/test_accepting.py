@@ -356,6 +356,15 @@ async def test_a_hostile_greeting_adds_no_field(counter: Counter, helo: str) -> 
     assert list(Headers.scan(sent[: -len(data)] + b"\r\n").names) == ["received"]
 
 
+@pytest.mark.parametrize(
+    "section", [f"From: {OURS}\r\nFrom: {OURS}\r\n", f"From: {OURS}, {OTHER}\r\n", "To: ann@example.org\r\n"]
+)
+def test_a_mail_must_have_one_author(section: str) -> None:
+    reply = unreadable(Headers.scan(section.encode() + b"\r\n"))
+    assert reply is not None
+    assert (reply.code, reply.status) == (550, "5.6.0")
+
+
 def test_what_is_unreadable_says_why_on_one_line() -> None:
     reply = unreadable(Headers.scan(b"From: a@example.org\r\n\x1b[2J nonsense\r\n\r\n"))
     assert reply is not None

@@ -109,7 +109,7 @@ async def test_what_is_set_aside_is_not_walked(house: House) -> None:
 
 async def test_a_released_mail_passes_the_stage_that_held_it(house: House) -> None:
     house.stage.verdict = held(HoldCause.BLOCKED, "not this one")
-    freed = Walk(mail=a_mail(1), release=Release(stage="says", by="somebody"))
+    freed = Walk(mail=a_mail(1), release=Release(stages=("says",), by="somebody"))
     outcome = await decide_alone(house.services, house.touchpoint, house.services.inbound, freed)
     assert outcome.action is Action.PASS
     assert outcome.trail[-1] == ("says", "pass", "released by somebody")

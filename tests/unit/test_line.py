@@ -157,7 +157,7 @@ async def test_a_deadline_is_its_callers() -> None:
 
 async def test_a_release_silences_the_stage_that_held() -> None:
     learnt = Facts(kind=Kind.AUTO)
-    release = Release(stage="stage1", by="anna")
+    release = Release(stages=("stage1",), by="anna")
     reply = a_reply(MAIL)
     outcome, _ = await walk(passed("one"), held(HoldCause.BLOCKED, "why", facts=learnt), passed("three", reply),
                             release=release)  # fmt: skip
@@ -167,7 +167,7 @@ async def test_a_release_silences_the_stage_that_held() -> None:
 
 
 async def test_a_release_counts_for_that_stage_and_that_word_only() -> None:
-    release = Release(stage="stage0", by="anna")
+    release = Release(stages=("stage0",), by="anna")
     other, _ = await walk(passed("one"), held(HoldCause.BLOCKED, "why"), release=release)
     assert (other.action, other.stage) == (Action.HOLD, "stage1")
     stops, _ = await walk(stopped("why"), release=release)
@@ -175,7 +175,7 @@ async def test_a_release_counts_for_that_stage_and_that_word_only() -> None:
 
 
 async def test_a_stage_that_failed_can_be_released() -> None:
-    outcome, _ = await walk(ValueError(), passed("two"), release=Release(stage="stage0", by="anna"))
+    outcome, _ = await walk(ValueError(), passed("two"), release=Release(stages=("stage0",), by="anna"))
     assert outcome.action is Action.PASS
 
 

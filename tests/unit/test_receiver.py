@@ -261,6 +261,24 @@ async def test_a_pending_item_is_asked_for_when_it_is_due_and_not_before(house: 
     assert await house.values("SELECT value FROM cursor") == ["1"]
 
 
+async def test_while_a_touchpoint_is_inactive_its_server_is_asked_for_nothing(house: House) -> None:
+    house.mailbox.put(1)
+    house.mailbox.unwilling = {1: "NO"}
+    post = house.at_work()
+    await pending(house)
+    await house.activate(False)
+    house.clock.now += 61
+    house.mailbox.unwilling = {}
+    house.mailbox.hint.set()
+    await until(lambda: not house.mailbox.hint.is_set())
+    post.wake.set()
+    await until(lambda: not post.wake.is_set())
+    post.wake.set()
+    await until(lambda: not post.wake.is_set())
+    assert house.mailbox.asked == [[1]]
+    assert await house.states() == {1: "pending"}
+
+
 async def test_a_pending_item_that_is_gone_is_settled(house: House) -> None:
     house.mailbox.put(1)
     house.mailbox.unwilling = {1: "NO"}

@@ -717,7 +717,7 @@ async def test_a_released_submission_that_does_not_pass_is_held_again(room: Room
     entry_id, mail = await released(room)
     await room.spool.resubmit(entry_id, a_touchpoint(), an_outcome(mail, action, stage="other"))
     row = await room.row(entry_id)
-    assert (row["state"], row["held_by"]) == ("held", "other")
+    assert (row["state"], row["held_by"]) == ("held", "test other")
     assert row["cause"]
 
 

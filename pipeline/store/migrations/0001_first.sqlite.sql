@@ -184,7 +184,7 @@ CREATE TABLE entry (
   closed INTEGER NOT NULL DEFAULT 0, -- of queued: somebody dealt with it
   cause TEXT NOT NULL DEFAULT '',    -- of held: a HoldCause; of waiting and failed: the last trouble
   reason TEXT NOT NULL DEFAULT '',
-  held_by TEXT NOT NULL DEFAULT '',  -- the stage that holds it; a release makes it answer "released by NAME"
+  held_by TEXT NOT NULL DEFAULT '',  -- the stages that held it; a release makes them answer "released by NAME"
   released_by TEXT NOT NULL DEFAULT '',
   kind TEXT NOT NULL DEFAULT '',     -- a Kind
   mark TEXT NOT NULL DEFAULT '',     -- something people should see: bounced, unmatched bounce, junk
