@@ -12,7 +12,6 @@ import logging
 import random
 import secrets
 import signal
-import socket
 import ssl
 import sys
 import time
@@ -30,8 +29,8 @@ from gateway.events import Events, HouseFact, HouseWhat
 from gateway.flight import Flight
 from gateway.post import Post
 from gateway.services import Budget, Services
-from gateway.settings import Listener, Relay, Settings
-from gateway.submission import ListenerSettings, Mode, RelayLimits
+from gateway.settings import Settings
+from gateway.submission import relay_limits, relay_listeners
 from gateway.watchdog import Watchdog
 from pipeline import touchpoints
 from pipeline.directory import RANDOM_NEEDED, Directory, first_start, load
@@ -306,48 +305,6 @@ class Daemon:
             ssl_context=_trust(touchpoint),
             helo=self.settings.hostname,
         )
-
-
-def relay_limits(relay: Relay) -> RelayLimits:
-    """What the settings say about clients of the relay, as the relay takes it."""
-    return RelayLimits(
-        size=relay.largest_mail,
-        recipients=relay.recipients,
-        connections=relay.connections,
-        per_client=relay.connections_per_client,
-        sign_in_failures=relay.auth_failures,
-        idle=relay.idle_seconds,
-        min_rate=float(relay.slowest_rate),
-        data_base=relay.data_seconds,
-    )
-
-
-def relay_listeners(relay: Relay, inherited: dict[str, list[socket.socket]]) -> list[ListenerSettings]:
-    """The listeners of the settings; one whose name systemd passes sockets for takes those instead."""
-    return [
-        ListenerSettings(
-            name=each.name,
-            mode=Mode.LOOPBACK if each.mode == "submission" and not each.cert else Mode(each.mode),
-            host=each.host,
-            port=each.port,
-            ssl_context=_certificate(each),
-            sock=sock,
-        )
-        for each in relay.listeners
-        for sock in (inherited.get(each.name) or (None,))
-    ]
-
-
-def _certificate(listener: Listener) -> ssl.SSLContext | None:
-    if not listener.cert:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(listener.cert, listener.key)
-    except (OSError, ssl.SSLError) as error:
-        raise Refused(f"the certificate of relay listener {listener.name} cannot be read: {error}") from None
-    return context
 
 
 _contexts: dict[str, ssl.SSLContext] = {}

@@ -13,7 +13,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from gateway.connectors import ContentWriter
+from gateway.settings import Listener, Relay
 from gateway.smtp_grammar import Reply
+from pipeline.errors import Refused
 from pipeline.mail import Envelope, RelayUser
 from pipeline.store.content import Written
 
@@ -110,3 +112,45 @@ class Accepting(Protocol):
     async def submit(self, submission: Submission) -> Reply:
         """Decide, commit, and say what to answer. Is not cancelled when the client goes away."""
         ...
+
+
+def relay_limits(relay: Relay) -> RelayLimits:
+    """What the settings say about clients of the relay, as the relay takes it."""
+    return RelayLimits(
+        size=relay.largest_mail,
+        recipients=relay.recipients,
+        connections=relay.connections,
+        per_client=relay.connections_per_client,
+        sign_in_failures=relay.auth_failures,
+        idle=relay.idle_seconds,
+        min_rate=float(relay.slowest_rate),
+        data_base=relay.data_seconds,
+    )
+
+
+def relay_listeners(relay: Relay, inherited: dict[str, list[socket.socket]]) -> list[ListenerSettings]:
+    """The listeners of the settings; one whose name systemd passes sockets for takes those instead."""
+    return [
+        ListenerSettings(
+            name=each.name,
+            mode=Mode.LOOPBACK if each.mode == "submission" and not each.cert else Mode(each.mode),
+            host=each.host,
+            port=each.port,
+            ssl_context=_certificate(each),
+            sock=sock,
+        )
+        for each in relay.listeners
+        for sock in (inherited.get(each.name) or (None,))
+    ]
+
+
+def _certificate(listener: Listener) -> ssl.SSLContext | None:
+    if not listener.cert:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(listener.cert, listener.key)
+    except (OSError, ssl.SSLError) as error:
+        raise Refused(f"the certificate of relay listener {listener.name} cannot be read: {error}") from None
+    return context

@@ -63,6 +63,14 @@ _ACTS = {
 }
 
 
+Also = Callable[[Tx], object]
+"""What goes into the same commit as an act of a person: its audit row."""
+
+
+def nothing(tx: Tx) -> None:
+    """For acts that nobody records."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
     """An outbound mail in a lane's hand."""
@@ -218,31 +226,31 @@ class Spool:
 
     # -- what people do ----------------------------------------------------------------------------------------------
 
-    async def retry(self, entry_id: int, actor: str) -> None:
+    async def retry(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Try a failed or waiting mail now."""
-        await self._act(Verb.RETRY, entry_id, actor)
+        await self._act(Verb.RETRY, entry_id, actor, also)
 
-    async def hold(self, entry_id: int, actor: str, reason: str = "") -> None:
+    async def hold(self, entry_id: int, actor: str, also: Also = nothing, *, reason: str = "") -> None:
         """Set a waiting or queued mail aside."""
-        await self._act(Verb.HOLD, entry_id, actor, reason or f"held by {actor}")
+        await self._act(Verb.HOLD, entry_id, actor, also, reason or f"held by {actor}")
 
-    async def release(self, entry_id: int, actor: str) -> None:
+    async def release(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Let a held mail go on: in walks its line again, out is handed over."""
-        await self._act(Verb.RELEASE, entry_id, actor)
+        await self._act(Verb.RELEASE, entry_id, actor, also)
 
-    async def drop(self, entry_id: int, actor: str) -> None:
+    async def drop(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Give a mail up; its content is kept."""
-        await self._act(Verb.DROP, entry_id, actor)
+        await self._act(Verb.DROP, entry_id, actor, also)
 
-    async def close(self, entry_id: int, actor: str) -> None:
+    async def close(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Somebody dealt with a queued mail."""
-        await self._toggle(entry_id, closed=1)
+        await self._toggle(entry_id, also, closed=1)
 
-    async def reopen(self, entry_id: int, actor: str) -> None:
+    async def reopen(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """A closed mail needs somebody again."""
-        await self._toggle(entry_id, closed=0)
+        await self._toggle(entry_id, also, closed=0)
 
-    async def _act(self, verb: Verb, entry_id: int, actor: str, reason: str = "") -> None:
+    async def _act(self, verb: Verb, entry_id: int, actor: str, also: Also, reason: str = "") -> None:
         now = self._clock()
 
         def work(tx: Tx) -> None:
@@ -253,16 +261,18 @@ class Spool:
             if verb is Verb.RETRY:
                 tx.run("UPDATE recipient SET state = 'waiting' WHERE entry_id = :id AND state = 'refused'", values)
             tx.run(f"UPDATE entry SET {_ACTS[verb]} WHERE id = :id", values)
+            also(tx)
 
         await self.store.write(work)
 
-    async def _toggle(self, entry_id: int, *, closed: int) -> None:
+    async def _toggle(self, entry_id: int, also: Also, *, closed: int) -> None:
         def work(tx: Tx) -> None:
             row = _existing(tx, entry_id)
             if row["disposition"] != Disposition.QUEUED or row["closed"] == closed:
                 there = row["disposition"] or row["state"]
                 raise Refused(f"mail {entry_id} is {there}{', closed' if row['closed'] else ''}: nothing to do")
             tx.run("UPDATE entry SET closed = :closed WHERE id = :id", {"id": entry_id, "closed": closed})
+            also(tx)
 
         await self.store.write(work)
 

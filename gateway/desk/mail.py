@@ -27,9 +27,13 @@ from gateway.desk.parts import Parts
 from gateway.events import MailFact, MailWhat
 from gateway.rows import Chunk, MailDetail, MailRow, Page, WhyAnswer
 from gateway.server import Caller
+from pipeline import people
 from pipeline.errors import Refused
+from pipeline.spool import Also
 from pipeline.store import Row, Tx
 
+Act = Callable[[int, str, Also], Awaitable[None]]
+"""A verb of the spool."""
 _MOST_ANSWERS = 5
 _DROPPED_AT_ONCE = 200
 
@@ -93,8 +97,8 @@ class Mails:
     async def hold(self, call: HoldMail, caller: Caller) -> MailRow:
         """Set aside."""
 
-        async def hold(entry_id: int, actor: str) -> None:
-            await self._parts.spool.hold(entry_id, actor, call.reason[:500])
+        async def hold(entry_id: int, actor: str, also: Also) -> None:
+            await self._parts.spool.hold(entry_id, actor, also, reason=call.reason[:500])
 
         return await self._act("mail.hold", call.id, caller, hold)
 
@@ -108,31 +112,32 @@ class Mails:
 
     async def drop_all(self, touchpoint_id: int, caller: Caller) -> None:
         """Give up what waits at a touchpoint, and close what is in its queues."""
-        groups: tuple[tuple[str, Callable[[int, str], Awaitable[None]]], ...] = (
-            ("state IN ('waiting', 'held')", self._parts.spool.drop),
-            ("disposition = 'queued' AND closed = 0", self._parts.spool.close),
+        groups: tuple[tuple[str, str, Act], ...] = (
+            ("mail.drop", "state IN ('waiting', 'held')", self._parts.spool.drop),
+            ("mail.close", "disposition = 'queued' AND closed = 0", self._parts.spool.close),
         )
-        for where, act in groups:
+        for verb, where, act in groups:
             while ids := await self._some(touchpoint_id, where):
-                await asyncio.gather(*(act(number, caller.name) for number in ids))
-                await self._parts.change(caller, "mail.drop", " ".join(map(str, ids)), lambda tx: None)
+                await asyncio.gather(*(self._recorded(verb, number, caller, act) for number in ids))
 
     async def _some(self, touchpoint_id: int, where: str) -> list[int]:
         sql = f"SELECT id FROM entry WHERE touchpoint_id = :id AND {where} LIMIT {_DROPPED_AT_ONCE}"
         rows = await self._parts.store.read(lambda tx: tx.all(sql, {"id": touchpoint_id}))
         return [row["id"] for row in rows]
 
-    async def _act(
-        self, verb: str, entry_id: int, caller: Caller, act: Callable[[int, str], Awaitable[None]]
-    ) -> MailRow:
+    async def _act(self, verb: str, entry_id: int, caller: Caller, act: Act) -> MailRow:
         await self._parts.store.read(lambda tx: _visible(tx, entry_id, caller))
-        await act(entry_id, caller.name)
-        await self._parts.change(caller, verb, f"mail {entry_id}", lambda tx: None)
+        await self._recorded(verb, entry_id, caller, act)
         scene = self._parts.scene
         row = (await self._parts.store.read(lambda tx: views.mail_rows(tx, scene, [entry_id])))[0]
         self._parts.events.publish(MailFact(MailWhat.CHANGED, entry_id, row.touchpoint_id, f"{verb} by {caller.name}"))
         self._parts.house.wake(row.touchpoint_id)
         return row
+
+    async def _recorded(self, verb: str, entry_id: int, caller: Caller, act: Act) -> None:
+        """Do it, with its audit row in the same commit."""
+        now = self._parts.clock()
+        await act(entry_id, caller.name, lambda tx: people.audit(tx, caller.actor, verb, f"mail {entry_id}", now, {}))
 
 
 def _visible(tx: Tx, entry_id: int, caller: Caller) -> Row:

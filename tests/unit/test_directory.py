@@ -267,7 +267,7 @@ async def test_delete_is_refused_while_mail_is_pending(room: Room, left: str) ->
         entry = await room.take()
     elif left == "held":
         entry = await room.take()
-        await room.spool.hold(entry, "root", "")
+        await room.spool.hold(entry, "root")
     elif left == "waiting":
         entry = await room.relay()
     else:
