@@ -190,7 +190,7 @@ class Receiver:
         """Fetch pending items whose time has come, each alone."""
         now = self._services.clock()
         for row in await self._store.read(lambda tx: ledger.pending_due(tx, self._post.id, now)):
-            if row["folder"] == folder.name:
+            if row["folder"] == folder.name and self._post.active:
                 await self._ask_for(connector, folder, row)
 
     async def _ask_for(self, connector: Receiving, folder: Folder, row: Row) -> None:

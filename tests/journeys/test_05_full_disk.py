@@ -61,7 +61,7 @@ def test_a_full_disk_pauses_and_resumes_by_itself(
         account = daemon.account()
         assert account["accepted"] == accepted + 1
         assert account["lost"] == 0
-        assert daemon.touchpoint(box.address).state == "connected"
+        daemon.until(lambda: daemon.touchpoint(box.address).state == "connected", "both halves are well again")
         assert daemon.process is not None
         assert daemon.process.poll() is None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.servers.ports import free_ports
 from tests.servers.tls import TlsFiles, make_ca
 
 BINARY = "/usr/sbin/dovecot"
@@ -137,18 +138,6 @@ def missing() -> str | None:
     if all(Path(path).exists() for path in (BINARY, *_PROTOCOLS)):
         return None
     return f"Dovecot is missing: apt-get install --no-install-recommends {' '.join(PACKAGES)}"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nothing listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 def _name_of(pid: str) -> str:
@@ -359,7 +348,8 @@ class Dovecot:
         if os.geteuid() == 0:
             home = self.directory / "mail"
             for each in (maildir, *maildir.glob("*"), *itertools.takewhile(home.__ne__, maildir.parents)):
-                os.chown(each, self._uid, self._gid)
+                with contextlib.suppress(FileNotFoundError):  # a lock of Dovecot's, gone already
+                    os.chown(each, self._uid, self._gid)
 
     def _maildir(self, user: str, folder: str) -> Path:
         top = self.directory / "mail" / user.lower() / "Maildir"

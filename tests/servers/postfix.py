@@ -23,6 +23,7 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP
 
+from tests.servers.ports import free_ports
 from tests.servers.tls import TlsFiles, make_ca
 
 REFUSALS = {
@@ -127,7 +128,7 @@ class Postfix:
         self.tls: TlsFiles = make_ca(directory / "tls")
         self.far_end = FarEnd() if deliver is None else None
         self.log = directory / "log"
-        self.smtp, self.submission, self.smtps = _free_ports(3)
+        self.smtp, self.submission, self.smtps = free_ports(3)
         self._auth = auth_client_path
         self._deliver = deliver
         self._size_limit = size_limit
@@ -274,18 +275,6 @@ def _daemon_directory() -> str:
         ["/usr/sbin/postconf", "-d", "-h", "daemon_directory"], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() or "/usr/lib/postfix/sbin"
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on; all held open at once, so that they differ."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def _answers(port: int, seconds: float) -> bool:

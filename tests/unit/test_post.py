@@ -309,8 +309,12 @@ async def test_a_full_disk_pauses_intake_and_goes_on_by_itself(house: House) -> 
     await until_state(post, S.CONNECTED)
     house.store.full = 10**6
     house.mailbox.put(1)
-    await until_state(post, S.BACKOFF)
-    assert post.half("receiving").cause == "disk-full"
+
+    async def paused() -> bool:
+        return post.half("receiving").cause == "disk-full"
+
+    await until(paused)
+    assert post.state is S.BACKOFF
     house.store.full = 0
 
     async def taken() -> bool:
