@@ -35,7 +35,7 @@ PATIENT = SmtpTimeouts(connect=20, command=20, block=20, after_dot=20, goodbye=5
 HASTY = replace(PATIENT, command=0.2, after_dot=0.2, goodbye=0.2)
 """For servers that hang."""
 CONTENT = b"Subject: hello\r\n\r\n.begins with a dot\r\nplain\r\n..two\r\n"
-ANNA, BERT, CARA = "anna@far.example", "bert@far.example", "cara@far.example"
+DESK, SHOP, POST = "desk@far.example", "shop@far.example", "post@far.example"
 
 
 def outgoing(content: bytes = CONTENT, *recipients: str, sender: str = "desk@shop.example", chunk: int = 0) -> Outgoing:
@@ -47,7 +47,7 @@ def outgoing(content: bytes = CONTENT, *recipients: str, sender: str = "desk@sho
             yield content[start : start + step]
 
     return Outgoing(
-        sender=sender, recipients=recipients or (ANNA,), message_id="<1@shop.example>", size=len(content), chunks=chunks
+        sender=sender, recipients=recipients or (DESK,), message_id="<1@shop.example>", size=len(content), chunks=chunks
     )
 
 
@@ -94,15 +94,15 @@ def outcomes(result: SendResult) -> dict[str, tuple[Outcome, int]]:
 async def test_a_mail_arrives_as_it_is() -> None:
     attempt = Attempt()
     async with Scripted() as server:
-        result = await send(server, outgoing(CONTENT, ANNA, BERT), attempt)
+        result = await send(server, outgoing(CONTENT, DESK, SHOP), attempt)
     assert result.outcome is Outcome.ACCEPTED
     assert (result.code, result.text, result.server) == (250, "2.0.0 Taken as 4711", "127.0.0.1")
-    assert outcomes(result) == {ANNA: (Outcome.ACCEPTED, 250), BERT: (Outcome.ACCEPTED, 250)}
+    assert outcomes(result) == {DESK: (Outcome.ACCEPTED, 250), SHOP: (Outcome.ACCEPTED, 250)}
     assert server.commands == [
         "EHLO [127.0.0.1]",
         f"MAIL FROM:<desk@shop.example> SIZE={len(CONTENT)}",
-        f"RCPT TO:<{ANNA}>",
-        f"RCPT TO:<{BERT}>",
+        f"RCPT TO:<{DESK}>",
+        f"RCPT TO:<{SHOP}>",
         "DATA",
         "QUIT",
     ]
@@ -181,7 +181,7 @@ async def test_the_null_sender() -> None:
 async def test_a_mail_that_is_too_big_is_not_begun() -> None:
     async with Scripted(offers=("SIZE 20",)) as server:
         result = await send(server, outgoing())
-    assert outcomes(result) == {ANNA: (Outcome.REFUSED, 552)}
+    assert outcomes(result) == {DESK: (Outcome.REFUSED, 552)}
     assert "MAIL" not in " ".join(server.commands)
 
 
@@ -252,7 +252,7 @@ async def test_every_place_where_it_can_end(place: str, answer: str, outcome: Ou
     async with Scripted({place: answer}, offers=()) as server:
         result = await send(server, outgoing(content, chunk=64 * 1024))
     assert result.outcome is outcome
-    assert outcomes(result) == {ANNA: (outcome, code)}
+    assert outcomes(result) == {DESK: (outcome, code)}
     assert len(server.contents) == (place == "dot")
 
 
@@ -271,34 +271,34 @@ async def test_a_connection_that_fails_before_data_is_not_the_mails_fault(
 
 
 async def test_each_recipient_has_its_own_result() -> None:
-    script = {f"RCPT TO:<{BERT}>": "550 5.1.1 nobody", f"RCPT TO:<{CARA}>": "452 4.2.2 full"}
+    script = {f"RCPT TO:<{SHOP}>": "550 5.1.1 nobody", f"RCPT TO:<{POST}>": "452 4.2.2 full"}
     async with Scripted(script) as server:
-        result = await send(server, outgoing(CONTENT, ANNA, BERT, CARA))
+        result = await send(server, outgoing(CONTENT, DESK, SHOP, POST))
     assert result.outcome is ACCEPTED
-    assert outcomes(result) == {ANNA: (ACCEPTED, 250), BERT: (REFUSED, 550), CARA: (RETRY, 452)}
+    assert outcomes(result) == {DESK: (ACCEPTED, 250), SHOP: (REFUSED, 550), POST: (RETRY, 452)}
     assert len(server.contents) == 1
 
 
 async def test_refusals_stand_when_the_server_leaves_within_the_recipients() -> None:
-    script = {f"RCPT TO:<{BERT}>": "550 5.1.1 nobody", f"RCPT TO:<{CARA}>": "421 4.3.2 going away"}
+    script = {f"RCPT TO:<{SHOP}>": "550 5.1.1 nobody", f"RCPT TO:<{POST}>": "421 4.3.2 going away"}
     async with Scripted(script) as server:
-        result = await send(server, outgoing(CONTENT, ANNA, BERT, CARA))
+        result = await send(server, outgoing(CONTENT, DESK, SHOP, POST))
     assert result.outcome is RETRY
-    assert outcomes(result) == {ANNA: (RETRY, 421), BERT: (REFUSED, 550), CARA: (RETRY, 421)}
+    assert outcomes(result) == {DESK: (RETRY, 421), SHOP: (REFUSED, 550), POST: (RETRY, 421)}
 
 
 async def test_a_refusal_of_the_content_leaves_earlier_results_alone() -> None:
-    script = {f"RCPT TO:<{BERT}>": "450 4.2.0 later", "dot": "554 5.6.0 spam"}
+    script = {f"RCPT TO:<{SHOP}>": "450 4.2.0 later", "dot": "554 5.6.0 spam"}
     async with Scripted(script) as server:
-        result = await send(server, outgoing(CONTENT, ANNA, BERT))
-    assert outcomes(result) == {ANNA: (REFUSED, 554), BERT: (RETRY, 450)}
+        result = await send(server, outgoing(CONTENT, DESK, SHOP))
+    assert outcomes(result) == {DESK: (REFUSED, 554), SHOP: (RETRY, 450)}
 
 
 async def test_no_recipient_no_data_and_the_session_serves_on() -> None:
     attempt = Attempt()
-    async with Scripted({f"RCPT TO:<{BERT}>": "550 5.1.1 nobody"}) as server:
+    async with Scripted({f"RCPT TO:<{SHOP}>": "550 5.1.1 nobody"}) as server:
         connector = sending(server)
-        assert (await connector.send(outgoing(CONTENT, BERT), attempt)).outcome is REFUSED
+        assert (await connector.send(outgoing(CONTENT, SHOP), attempt)).outcome is REFUSED
         assert attempt.commands_before == []
         assert (await connector.send(outgoing(), attempt)).outcome is ACCEPTED
         await connector.close()
@@ -483,23 +483,23 @@ async def test_postfix_takes_a_mail_and_refuses_two_of_its_recipients(postfix: P
     context: ssl.SSLContext = postfix.tls.client_context()
     where = Server(host="localhost", port=postfix.smtp, security=Security.STARTTLS)
     connector = SmtpSending(where, "", "", ssl_context=context)
-    anna = "anna.partial@far.example"
+    desk = "desk.partial@far.example"
     try:
-        result = await connector.send(outgoing(CONTENT, anna, "gone@refuse.test", "full@refuse.test"), Attempt())
+        result = await connector.send(outgoing(CONTENT, desk, "gone@refuse.test", "full@refuse.test"), Attempt())
     finally:
         await connector.close()
     assert outcomes(result) == {
-        anna: (ACCEPTED, 250),
+        desk: (ACCEPTED, 250),
         "gone@refuse.test": (REFUSED, 550),
         "full@refuse.test": (RETRY, 452),
     }
     assert postfix.far_end is not None
     far_end = postfix.far_end
     for _ in range(500):
-        if far_end.to(anna):
+        if far_end.to(desk):
             break
         await asyncio.sleep(0.02)
-    [mail] = far_end.to(anna)
+    [mail] = far_end.to(desk)
     assert mail.sender == "desk@shop.example"
     assert mail.content.endswith(CONTENT.partition(b"\r\n\r\n")[2])
 

@@ -20,8 +20,8 @@ HOME = "5f3a9c017b2e4d68"
 IDS = MessageIds(secret=b"a secret for tests", hostname="mail.shop.example")
 
 PLAIN = {
-    "Return-Path": "<alice@example.org>",
-    "From": "Alice <alice@example.org>",
+    "Return-Path": "<buyer@example.org>",
+    "From": "Buyer <buyer@example.org>",
     "To": f"Support <{OURS}>",
     "Subject": "A question",
     "Message-ID": "<1@example.org>",
@@ -56,7 +56,7 @@ def decide_mail(data: bytes | None = None, **changes: Any) -> Mail:
 
 def outbound(data: bytes, *recipients: str, relay_user: RelayUser | None = None) -> Mail:
     """A mail that an internal sender submitted."""
-    envelope = Envelope(sender=OURS, recipients=recipients or ("alice@example.org",))
+    envelope = Envelope(sender=OURS, recipients=recipients or ("buyer@example.org",))
     return decide_mail(data, direction=Direction.OUT, envelope=envelope, relay_user=relay_user)
 
 

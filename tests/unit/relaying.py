@@ -160,7 +160,7 @@ class Direct:
         said = await self.say(
             b"EHLO client.example\r\n",
             b"MAIL FROM:<desk@shop.example>\r\n",
-            b"RCPT TO:<anna@far.example>\r\n",
+            b"RCPT TO:<desk@far.example>\r\n",
             b"DATA\r\n",
         )
         assert said.splitlines()[-1].startswith("354"), said
@@ -218,7 +218,7 @@ class Client:
     async def envelope(self, *recipients: str) -> None:
         """MAIL, RCPT and DATA."""
         assert (await self.ask("MAIL FROM:<desk@shop.example>")).startswith("250")
-        for recipient in recipients or ("anna@far.example",):
+        for recipient in recipients or ("desk@far.example",):
             assert (await self.ask(f"RCPT TO:<{recipient}>")).startswith("250")
         assert (await self.ask("DATA")).startswith("354")
 

@@ -62,7 +62,7 @@ class Counter:
         """Hand a mail in; the answer."""
         submission = Submission(
             user=user if isinstance(user, RelayUser) else self.house.services.directory.relay_users[user],
-            envelope=Envelope(sender=sender, recipients=("ann@example.org", "bob@example.org")),
+            envelope=Envelope(sender=sender, recipients=("one@example.org", "ops@example.org")),
             data=mail,
             written=None,
             opening=mail[:OPENING],
@@ -83,7 +83,7 @@ class Counter:
 
 def a_letter(*headers: str, author: str = OURS, body: str = "Hello.\r\n") -> bytes:
     """A mail with a Message-ID and a Date, unless ``headers`` say otherwise."""
-    lines = [f"From: {author}", "To: ann@example.org", "Subject: An answer", *headers]
+    lines = [f"From: {author}", "To: one@example.org", "Subject: An answer", *headers]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
@@ -123,7 +123,7 @@ async def counter(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Counter]:
         ("two From", a_letter(*FULL, f"From: {OTHER}"), OURS, "crm", 550),
         ("two equal From", a_letter(*FULL, f"From: {OURS}"), OURS, "crm", 550),
         ("two authors in one From", a_letter(*FULL, author=f"{OURS}, {OTHER}"), OURS, "crm", 550),
-        ("no From", b"To: ann@example.org\r\n\r\nHello.\r\n", OURS, "crm", 550),
+        ("no From", b"To: one@example.org\r\n\r\nHello.\r\n", OURS, "crm", 550),
         ("an empty From", a_letter(*FULL, author=""), OURS, "crm", 550),
         ("two Sender", a_letter(*FULL, f"Sender: {OURS}", f"Sender: {OURS}"), OURS, "crm", 550),
         ("two Message-ID", a_letter(*FULL, "Message-ID: <x@crm.example>"), OURS, "crm", 550),
@@ -229,11 +229,11 @@ async def test_the_stages_know_who_sends_to_whom(counter: Counter) -> None:
     await counter.says(a_letter(*FULL), sender="")
     mail, context = counter.house.stage.seen[0]
     assert mail.relay_user is not None and mail.relay_user.name == "crm"
-    assert (mail.envelope.sender, mail.envelope.recipients) == ("", ("ann@example.org", "bob@example.org"))
+    assert (mail.envelope.sender, mail.envelope.recipients) == ("", ("one@example.org", "ops@example.org"))
     assert context.touchpoint.id == 1
     assert await counter.house.values("SELECT address FROM recipient ORDER BY number") == [
-        "ann@example.org",
-        "bob@example.org",
+        "one@example.org",
+        "ops@example.org",
     ]
 
 
@@ -357,7 +357,7 @@ async def test_a_hostile_greeting_adds_no_field(counter: Counter, helo: str) -> 
 
 
 @pytest.mark.parametrize(
-    "section", [f"From: {OURS}\r\nFrom: {OURS}\r\n", f"From: {OURS}, {OTHER}\r\n", "To: ann@example.org\r\n"]
+    "section", [f"From: {OURS}\r\nFrom: {OURS}\r\n", f"From: {OURS}, {OTHER}\r\n", "To: one@example.org\r\n"]
 )
 def test_a_mail_must_have_one_author(section: str) -> None:
     reply = unreadable(Headers.scan(section.encode() + b"\r\n"))

@@ -10,12 +10,12 @@ from stages.blocklist import BlocklistStage
 from tests.unit.deciding import a_context, content, decide_mail
 
 CASES: list[tuple[str, dict[str, str | None], bool]] = [
-    ("alice@example.org", {}, True),
-    ("alice@example.org", {"From": "ALICE@Example.ORG"}, True),
-    ("alice@example.org", {"From": "alice+news@example.org", "Return-Path": "<x@y.example>"}, True),
-    ("alice@example.org", {"From": "bob@example.org"}, True),  # the envelope's sender
-    ("alice@example.org", {"From": "alice@example.com", "Return-Path": "<alice@example.com>"}, False),
-    ("alice@example.org", {"From": "malice@example.org", "Return-Path": "<>"}, False),
+    ("buyer@example.org", {}, True),
+    ("buyer@example.org", {"From": "BUYER@Example.ORG"}, True),
+    ("buyer@example.org", {"From": "buyer+news@example.org", "Return-Path": "<x@y.example>"}, True),
+    ("buyer@example.org", {"From": "ops@example.org"}, True),  # the envelope's sender
+    ("buyer@example.org", {"From": "buyer@example.com", "Return-Path": "<buyer@example.com>"}, False),
+    ("buyer@example.org", {"From": "mbuyer@example.org", "Return-Path": "<>"}, False),
     ("@example.org", {}, True),
     ("@example.org", {"From": "a@mail.example.org", "Return-Path": "<>"}, False),
     ("@example.org", {"From": "a@badexample.org", "Return-Path": "<>"}, False),
@@ -23,10 +23,10 @@ CASES: list[tuple[str, dict[str, str | None], bool]] = [
     ("@.example.org", {"From": "a@mail.example.org", "Return-Path": "<>"}, True),
     ("@.example.org", {"From": "a@badexample.org", "Return-Path": "<>"}, False),
     ("@xn--bcher-kva.example", {"From": "a@Bücher.example"}, True),
-    ("eve@example.net", {"From": "a@b.example, eve@example.net", "Return-Path": "<>"}, True),
-    ("eve@example.net", {"From": "x) <eve@example.net>", "Return-Path": "<>"}, True),
-    ("eve@example.net", {"From": '"eve@example.net" <alice@example.org>', "Return-Path": "<>"}, False),
-    ("eve@example.net", {"From": None, "Return-Path": None}, False),
+    ("bad@example.net", {"From": "a@b.example, bad@example.net", "Return-Path": "<>"}, True),
+    ("bad@example.net", {"From": "x) <bad@example.net>", "Return-Path": "<>"}, True),
+    ("bad@example.net", {"From": '"bad@example.net" <buyer@example.org>', "Return-Path": "<>"}, False),
+    ("bad@example.net", {"From": None, "Return-Path": None}, False),
 ]
 
 
@@ -40,8 +40,8 @@ async def test_who_is_blocked(entry: str, changes: dict[str, str | None], blocke
 
 
 async def test_two_from_fields_are_no_way_around() -> None:
-    data = content(lines=["From: eve@example.net"])
-    got = await BlocklistStage()(decide_mail(data), a_context(blocklist=frozenset({"eve@example.net"})))
+    data = content(lines=["From: bad@example.net"])
+    got = await BlocklistStage()(decide_mail(data), a_context(blocklist=frozenset({"bad@example.net"})))
     assert got.action is Action.HOLD
 
 

@@ -12,11 +12,11 @@ from tests.unit.deciding import content, decide_mail
 STATUS = """Reporting-MTA: dns; mx.example.org
 Arrival-Date: Fri, 15 Jan 2027 08:00:00 +0000
 
-Final-Recipient: rfc822; bob@example.org
-Original-Recipient: rfc822;bob@alias.example.org
+Final-Recipient: rfc822; ops@example.org
+Original-Recipient: rfc822;ops@alias.example.org
 Action: failed
 Status: 5.1.1
-Diagnostic-Code: smtp; 550 5.1.1 <bob@example.org>:
+Diagnostic-Code: smtp; 550 5.1.1 <ops@example.org>:
     no such user
 """
 ORIGINAL = "Message-ID: <sent-1@shop.example>\nSubject: Offer\nFrom: support@shop.example\n"
@@ -42,7 +42,7 @@ def test_a_bounce_by_the_book(returned_type: str) -> None:
     bounce = read_bounce(decide_mail(report(returned_type=returned_type)))
     assert bounce is not None
     assert bounce.message_ids == ("<sent-1@shop.example>",)
-    assert bounce.recipients == ("bob@alias.example.org", "bob@example.org")
+    assert bounce.recipients == ("ops@alias.example.org", "ops@example.org")
     assert (bounce.action, bounce.status) == ("failed", "5.1.1")
     assert bounce.diagnostic.startswith("smtp; 550 5.1.1") and "no such user" in bounce.diagnostic
 
@@ -77,7 +77,7 @@ def test_what_the_notice_refers_to_comes_second() -> None:
 
 EXIM = """This message was created automatically by mail delivery software.
 
-  bob@example.org
+  ops@example.org
     Unrouteable address
 
 ------ This is a copy of your message, including all the headers. ------
@@ -86,7 +86,7 @@ Message-ID: <sent-1@shop.example>
 """
 QMAIL = """Hi. This is the qmail-send program at mx.example.org.
 
-<bob@example.org>:
+<ops@example.org>:
 Sorry, no mailbox here by that name.
 
 --- Below this line is a copy of the message.
@@ -96,12 +96,12 @@ Message-Id: <sent-1@shop.example>
 
 
 def test_systems_without_the_format() -> None:
-    exim = content({"Return-Path": "<>", "X-Failed-Recipients": "bob@example.org"}, body=EXIM)
+    exim = content({"Return-Path": "<>", "X-Failed-Recipients": "ops@example.org"}, body=EXIM)
     qmail = content({"Return-Path": "<>", "From": "MAILER-DAEMON@mx.example.org"}, body=QMAIL)
     first, second = read_bounce(decide_mail(exim)), read_bounce(decide_mail(qmail))
     assert first is not None and second is not None
     assert first.message_ids == second.message_ids == ("<sent-1@shop.example>",)
-    assert (first.action, first.recipients) == ("failed", ("bob@example.org",))
+    assert (first.action, first.recipients) == ("failed", ("ops@example.org",))
     assert second.action == ""
 
 

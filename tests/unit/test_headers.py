@@ -111,21 +111,21 @@ def test_values_are_unfolded_and_decoded() -> None:
 
 def test_what_a_mail_says_of_itself() -> None:
     data = (
-        "Return-Path: <Alice@Example.ORG>\r\nReturn-Path: <>\r\nFrom: =?utf-8?q?Al=C3=AFce?= <Alice@Example.ORG>\r\n"
+        "Return-Path: <Buyer@Example.ORG>\r\nReturn-Path: <>\r\nFrom: =?utf-8?q?Al=C3=AFce?= <Buyer@Example.ORG>\r\n"
         'To: "Shop, Support" <support@shop.example>, a@x.example\r\nCc: team: A@x.example, b@x.example;\r\n'
         "Subject: =?utf-8?B?R3LDvMOf?=\r\n =?utf-8?Q?e?= 12\r\nMessage-ID: <1@example.org> (x)\r\n"
         "References: <a@x>\r\n <b@x>\r\nIn-Reply-To: Your mail <c@x> <a@x>\r\n"
         "Date: Fri, 15 Jan 2027 09:00:00 +0100\r\n\r\n"
     )
     headers = Headers.scan(data.encode())
-    assert headers.author == "alice@example.org"
-    assert headers.addresses("from") == (Address("Alïce", "Alice@Example.ORG"),)
+    assert headers.author == "buyer@example.org"
+    assert headers.addresses("from") == (Address("Alïce", "Buyer@Example.ORG"),)
     assert headers.recipients == ("support@shop.example", "a@x.example", "b@x.example")
     assert headers.addresses("to")[0].display == "Shop, Support"
     assert headers.subject == "Grüße 12"
     assert headers.message_id == "<1@example.org>"
     assert headers.references == ("<a@x>", "<b@x>", "<c@x>")
-    assert headers.return_path == "Alice@Example.ORG"
+    assert headers.return_path == "Buyer@Example.ORG"
     assert headers.date == 1_800_000_000.0
 
 
@@ -167,7 +167,7 @@ ADDRESSES = {
     ",, a@b.example ,,": ["a@b.example"],
 }
 DOUBTFUL = [
-    "alice@example.org)bob@evil.example", "alice@example.org <bob@evil.example>", "<a@b><c@d>", "<a@b>c@d", "a@b c@d",
+    "buyer@example.org)ops@evil.example", "buyer@example.org <ops@evil.example>", "<a@b><c@d>", "<a@b>c@d", "a@b c@d",
     "a@b@c", "<@r:u@d>", "a(x)@b", "a@(x)b", "a@b(x)c", "x <a@b", "a@", "@b", "<", '"', "((((", "root", "a b@c", "<a@b",
     "a@b\\", "a@b>", "a@.b", "a@b..c", "a\x00b@c", "a@" + "b" * 400, '"' * 5000, "(" * 5000, "<" * 5000, "a@b:c@d",
 ]  # fmt: skip

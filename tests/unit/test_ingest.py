@@ -16,7 +16,7 @@ from tests.unit.test_bounce import ORIGINAL, report
 
 KEY = "0123456789abcdef01234567"
 OUR_ID = IDS.make(KEY, "aa11")
-TALK = Known(KEY, frozenset({"alice@example.org", OURS}))
+TALK = Known(KEY, frozenset({"buyer@example.org", OURS}))
 NEW = conversation_key(1, "1/INBOX/1/17")
 SEED = "1/INBOX/1/17"
 
@@ -108,10 +108,10 @@ JOINS: dict[str, tuple[dict[str, str | None], str]] = {
     "by reference": ({"References": "<old@example.org>"}, KEY),
     "by In-Reply-To": ({"In-Reply-To": "<old@example.org>"}, KEY),
     "by our signed id": ({"References": OUR_ID}, KEY),
-    "author in another case": ({"References": OUR_ID, "From": "ALICE@EXAMPLE.ORG"}, KEY),
-    "a stranger with our id": ({"References": OUR_ID, "From": "eve@example.org"}, NEW),
-    "a stranger with a reference": ({"References": "<old@example.org>", "From": "eve@example.org"}, NEW),
-    "an author in doubt": ({"References": OUR_ID, "From": "alice@example.org, eve@example.org"}, NEW),
+    "author in another case": ({"References": OUR_ID, "From": "BUYER@EXAMPLE.ORG"}, KEY),
+    "a stranger with our id": ({"References": OUR_ID, "From": "bad@example.org"}, NEW),
+    "a stranger with a reference": ({"References": "<old@example.org>", "From": "bad@example.org"}, NEW),
+    "an author in doubt": ({"References": OUR_ID, "From": "buyer@example.org, bad@example.org"}, NEW),
     "an altered id": ({"References": OUR_ID.replace("aa11", "aa12")}, NEW),
     "the subject alone": ({"Subject": "Re: A question"}, NEW),
     "an unknown reference": ({"References": "<never@example.org>"}, NEW),
@@ -126,7 +126,7 @@ async def test_conversations(changes: dict[str, str | None], key: str) -> None:
 
 
 async def test_the_latest_reference_counts() -> None:
-    other = Known("f" * 24, frozenset({"alice@example.org"}))
+    other = Known("f" * 24, frozenset({"buyer@example.org"}))
     context = remembering(by_reference={"<1@x>": [other], "<2@x>": [TALK], "<3@x>": [Known("e" * 24, frozenset())]})
     assert facts(await verdict(content({"References": "<1@x> <2@x> <3@x>"}), context)).conversation == KEY
 
@@ -153,7 +153,7 @@ async def test_a_bounce_of_nothing_of_ours_is_marked() -> None:
 DIRECTIONS: dict[str, tuple[bytes, Action]] = {
     "a new mail": (content(), Action.HOLD),
     "an answer": (content({"References": OUR_ID}), Action.PASS),
-    "a stranger's answer": (content({"References": OUR_ID, "From": "eve@example.org"}), Action.HOLD),
+    "a stranger's answer": (content({"References": OUR_ID, "From": "bad@example.org"}), Action.HOLD),
     "a bounce of ours": (report(), Action.PASS),
     "a bounce of another's": (report(returned="Message-ID: <x@y>\n"), Action.HOLD),
     "a loop": (content({"X-Postroom-Loop": HOME}), Action.STOP),
@@ -182,23 +182,23 @@ ANSWER: dict[str, str | None] = {"From": OURS, "References": "<old@example.org>"
 
 
 async def test_our_answer_joins_the_conversation() -> None:
-    got = facts(await submitted(outbound(content(ANSWER), "new@example.org", "Alice@Example.org")))
+    got = facts(await submitted(outbound(content(ANSWER), "new@example.org", "Buyer@Example.org")))
     assert (got.conversation, got.continues) == (KEY, True)
 
 
 async def test_our_answer_to_a_stranger_opens_another() -> None:
-    got = facts(await submitted(outbound(content(ANSWER), "eve@example.org")))
+    got = facts(await submitted(outbound(content(ANSWER), "bad@example.org")))
     assert (got.conversation, got.continues) == (NEW, False)
 
 
 @pytest.mark.parametrize(
     "changes, recipient, code",
     [
-        ({"From": OURS}, "alice@example.org", "5.7.1"),
-        (ANSWER, "eve@example.org", "5.7.1"),
-        (ANSWER, "alice@example.org", ""),
-        (ANSWER | {"X-Postroom-Loop": HOME}, "alice@example.org", "5.4.6"),
-        (ANSWER | {"X-Postroom-Loop": "0000"}, "alice@example.org", ""),
+        ({"From": OURS}, "buyer@example.org", "5.7.1"),
+        (ANSWER, "bad@example.org", "5.7.1"),
+        (ANSWER, "buyer@example.org", ""),
+        (ANSWER | {"X-Postroom-Loop": HOME}, "buyer@example.org", "5.4.6"),
+        (ANSWER | {"X-Postroom-Loop": "0000"}, "buyer@example.org", ""),
     ],
 )
 async def test_what_an_inbound_touchpoint_may_send(changes: dict[str, str | None], recipient: str, code: str) -> None:

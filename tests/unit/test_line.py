@@ -157,17 +157,17 @@ async def test_a_deadline_is_its_callers() -> None:
 
 async def test_a_release_silences_the_stage_that_held() -> None:
     learnt = Facts(kind=Kind.AUTO)
-    release = Release(stages=("stage1",), by="anna")
+    release = Release(stages=("stage1",), by="desk")
     reply = a_reply(MAIL)
     outcome, _ = await walk(passed("one"), held(HoldCause.BLOCKED, "why", facts=learnt), passed("three", reply),
                             release=release)  # fmt: skip
     assert outcome.action is Action.PASS
-    assert outcome.trail[1] == ("stage1", "pass", "released by anna")
+    assert outcome.trail[1] == ("stage1", "pass", "released by desk")
     assert (outcome.facts, outcome.sends) == (learnt, (reply,))
 
 
 async def test_a_release_counts_for_that_stage_and_that_word_only() -> None:
-    release = Release(stages=("stage0",), by="anna")
+    release = Release(stages=("stage0",), by="desk")
     other, _ = await walk(passed("one"), held(HoldCause.BLOCKED, "why"), release=release)
     assert (other.action, other.stage) == (Action.HOLD, "stage1")
     stops, _ = await walk(stopped("why"), release=release)
@@ -175,7 +175,7 @@ async def test_a_release_counts_for_that_stage_and_that_word_only() -> None:
 
 
 async def test_a_stage_that_failed_can_be_released() -> None:
-    outcome, _ = await walk(ValueError(), passed("two"), release=Release(stages=("stage0",), by="anna"))
+    outcome, _ = await walk(ValueError(), passed("two"), release=Release(stages=("stage0",), by="desk"))
     assert outcome.action is Action.PASS
 
 

@@ -251,7 +251,7 @@ async def test_contents_of_one_user_at_once(start: Start, desk: Desk, tls: TlsFi
     for client in clients[:4]:
         await client.envelope()
     await clients[4].ask("MAIL FROM:<desk@shop.example>")
-    await clients[4].ask("RCPT TO:<anna@far.example>")
+    await clients[4].ask("RCPT TO:<desk@far.example>")
     assert (await clients[4].ask("DATA")).startswith("450 4.7.0")
     clients[0].close()
     await until(lambda: relay.in_data == {CRM.id: 3})

@@ -23,7 +23,7 @@ from tests.unit.deciding import OURS, a_context, decide_mail, outbound
 TEXT = "Your shop\nphone 12345"
 UMLAUT = "Dein Bücherladen\nTelefon 12345"
 SIGNER = RelayUser(id=1, name="crm", signature=True)
-HEAD = f"From: {OURS}\r\nTo: alice@example.org\r\nSubject: Re: A question\r\nMIME-Version: 1.0\r\n"
+HEAD = f"From: {OURS}\r\nTo: buyer@example.org\r\nSubject: Re: A question\r\nMIME-Version: 1.0\r\n"
 
 
 async def sign(data: bytes, text: str = TEXT, html: str = "", **signature: object) -> tuple[Verdict, bytes]:
@@ -61,46 +61,46 @@ PLACES: dict[str, tuple[str, str]] = {
     "empty": ("", TEXT),
     "above >": ("Hello\n\n> old\n> words\n", f"Hello\n\n{TEXT}\n\n> old\n> words\n"),
     "above an attribution": (
-        "Hello\n\nOn 1 Jan 2027, Alice wrote:\n> old\n",
-        f"Hello\n\n{TEXT}\n\nOn 1 Jan 2027, Alice wrote:\n> old\n",
+        "Hello\n\nOn 1 Jan 2027, Buyer wrote:\n> old\n",
+        f"Hello\n\n{TEXT}\n\nOn 1 Jan 2027, Buyer wrote:\n> old\n",
     ),
     "above one on two lines": (
-        "Hello\n\nOn Fri, 1 Jan 2027 at 10:00, Alice Example <alice@example.org>\nwrote:\n\n> old\n",
-        f"Hello\n\n{TEXT}\n\nOn Fri, 1 Jan 2027 at 10:00, Alice Example <alice@example.org>\nwrote:\n\n> old\n",
+        "Hello\n\nOn Fri, 1 Jan 2027 at 10:00, Buyer Example <buyer@example.org>\nwrote:\n\n> old\n",
+        f"Hello\n\n{TEXT}\n\nOn Fri, 1 Jan 2027 at 10:00, Buyer Example <buyer@example.org>\nwrote:\n\n> old\n",
     ),
     "above a German one": (
-        "Hallo\n\nAm 01.01.2027 um 10:00 schrieb Alice:\n> alt\n",
-        f"Hallo\n\n{TEXT}\n\nAm 01.01.2027 um 10:00 schrieb Alice:\n> alt\n",
+        "Hallo\n\nAm 01.01.2027 um 10:00 schrieb Buyer:\n> alt\n",
+        f"Hallo\n\n{TEXT}\n\nAm 01.01.2027 um 10:00 schrieb Buyer:\n> alt\n",
     ),
     "above the original message": (
-        "Hello\n\n-----Original Message-----\nFrom: Alice\nold\n",
-        f"Hello\n\n{TEXT}\n\n-----Original Message-----\nFrom: Alice\nold\n",
+        "Hello\n\n-----Original Message-----\nFrom: Buyer\nold\n",
+        f"Hello\n\n{TEXT}\n\n-----Original Message-----\nFrom: Buyer\nold\n",
     ),
     "above a header block": (
-        "Hello\n\nFrom: Alice <alice@example.org>\nSent: Friday\nTo: Support\nSubject: x\n\nold\n",
-        f"Hello\n\n{TEXT}\n\nFrom: Alice <alice@example.org>\nSent: Friday\nTo: Support\nSubject: x\n\nold\n",
+        "Hello\n\nFrom: Buyer <buyer@example.org>\nSent: Friday\nTo: Support\nSubject: x\n\nold\n",
+        f"Hello\n\n{TEXT}\n\nFrom: Buyer <buyer@example.org>\nSent: Friday\nTo: Support\nSubject: x\n\nold\n",
     ),
     "above a ruled block": (
-        "Hallo\n\n________________________________\nVon: Alice\nGesendet: Freitag\n\nalt\n",
-        f"Hallo\n\n{TEXT}\n\n________________________________\nVon: Alice\nGesendet: Freitag\n\nalt\n",
+        "Hallo\n\n________________________________\nVon: Buyer\nGesendet: Freitag\n\nalt\n",
+        f"Hallo\n\n{TEXT}\n\n________________________________\nVon: Buyer\nGesendet: Freitag\n\nalt\n",
     ),
     "forwarded without a word": (
-        "---------- Forwarded message ---------\nFrom: Alice\n\nold\n",
-        f"{TEXT}\n\n---------- Forwarded message ---------\nFrom: Alice\n\nold\n",
+        "---------- Forwarded message ---------\nFrom: Buyer\n\nold\n",
+        f"{TEXT}\n\n---------- Forwarded message ---------\nFrom: Buyer\n\nold\n",
     ),
     "answered below": ("> old\n\nHello\n", f"> old\n\nHello\n\n{TEXT}\n"),
     "answered below an attribution": (
-        "On 1 Jan 2027, Alice wrote:\n> old\n\nHello\n",
-        f"On 1 Jan 2027, Alice wrote:\n> old\n\nHello\n\n{TEXT}\n",
+        "On 1 Jan 2027, Buyer wrote:\n> old\n\nHello\n",
+        f"On 1 Jan 2027, Buyer wrote:\n> old\n\nHello\n\n{TEXT}\n",
     ),
     "a colon is no attribution": ("Two things:\n\nFrom here: on\n", f"Two things:\n\nFrom here: on\n\n{TEXT}\n"),
     "signed below the quote only": (f"Hello\n\n> old\n> {TEXT}\n", f"Hello\n\n{TEXT}\n\n> old\n> {TEXT}\n"),
 }
 QUOTED_IN = [
-    "Le 1 janvier 2027 à 10:00, Alice a écrit :", "El 1 ene 2027, Alice escribió:", "Op 1 jan. 2027 schreef Alice:",
-    "Il giorno 1 gen, Alice ha scritto:", "Den 1 jan 2027 skrev Alice:", "W dniu 1.01.2027 Alice napisała:",
-    "1 янв. 2027 г. Alice написал:", "2027年1月1日 Alice のメール:", "Em 1 de jan. de 2027, Alice escreveu:",
-    "Von: Alice\nDatum: Freitag", "De : Alice\nEnvoyé : vendredi", "发件人: Alice\n发送时间: 2027",
+    "Le 1 janvier 2027 à 10:00, Buyer a écrit :", "El 1 ene 2027, Buyer escribió:", "Op 1 jan. 2027 schreef Buyer:",
+    "Il giorno 1 gen, Buyer ha scritto:", "Den 1 jan 2027 skrev Buyer:", "W dniu 1.01.2027 Buyer napisała:",
+    "1 янв. 2027 г. Buyer написал:", "2027年1月1日 Buyer のメール:", "Em 1 de jan. de 2027, Buyer escreveu:",
+    "Von: Buyer\nDatum: Freitag", "De : Buyer\nEnvoyé : vendredi", "发件人: Buyer\n发送时间: 2027",
     "-------- Weitergeleitete Nachricht --------", "----- Mensaje original -----",
 ]  # fmt: skip
 
@@ -353,7 +353,7 @@ def test_visible_text() -> None:
 
 
 PIECES = [
-    "Hello\n", "\n", "> old\n", "On 1 Jan, Alice wrote:\n", "From: a\n", "Sent: b\n", "ä", "€", " ", "=", "=3D", "\t\n",
+    "Hello\n", "\n", "> old\n", "On 1 Jan, Buyer wrote:\n", "From: a\n", "Sent: b\n", "ä", "€", " ", "=", "=3D", "\t\n",
     "--b\n", "<blockquote>", "<!--", "-->", "</body>", "<div class=gmail_quote>", "x" * 90,
 ]  # fmt: skip
 

@@ -433,7 +433,7 @@ async def test_each_recipient_has_a_result_of_its_own(room: Room) -> None:
 async def test_who_has_it_is_never_asked_for_again(room: Room) -> None:
     entry_id = await room.relay(1, (A, B))
     await attempt(room, LATER, a=DELIVERED, b=WAITING)
-    await room.spool.retry(entry_id, "anna")
+    await room.spool.retry(entry_id, "desk")
     (claimed,) = await room.spool.claim(1)
     assert claimed.recipients == (B,)
     settled = await room.spool.settle(entry_id, 0, answers(a=REFUSED, b=DELIVERED), OK, 0.5, told)  # confused
@@ -452,7 +452,7 @@ async def test_refused_by_all_is_failed_with_one_notice(room: Room) -> None:
     stored = await room.number(f"SELECT sha256 FROM content WHERE id = {row['content_id']}")
     assert (row["size"], stored) == (len(settled.reason), hashlib.sha256(settled.reason.encode()).digest())
 
-    await room.spool.retry(entry_id, "anna")
+    await room.spool.retry(entry_id, "desk")
     assert (await room.spool.claim(1))[0].recipients == (A, B)
     again = await room.spool.settle(entry_id, 0, answers(a=REFUSED, b=REFUSED), NO, 0.5, told)
     assert again.state is State.FAILED
@@ -590,11 +590,11 @@ async def test_verbs(room: Room, verb: Verb) -> None:
         before = await room.row(entry_id)
         place = disposition or state.value
         if (verb, place, direction.value) in ALLOWED:
-            await act(entry_id, "anna")
+            await act(entry_id, "desk")
             await check_done(room, verb, entry_id)
         else:
             with pytest.raises(Refused, match=f"mail {entry_id} is {place}.*{verb} is for mail that is"):
-                await act(entry_id, "anna")
+                await act(entry_id, "desk")
             assert await room.row(entry_id) == before
 
 
@@ -603,41 +603,41 @@ async def check_done(room: Room, verb: Verb, entry_id: int) -> None:
     assert row["state"] == VERBS[verb][1].value
     assert row["disposition"] == ("dropped" if verb is Verb.DROP else "")
     if verb is Verb.HOLD:
-        assert (row["cause"], row["reason"]) == ("by-person", "held by anna")
+        assert (row["cause"], row["reason"]) == ("by-person", "held by desk")
     if verb is Verb.RELEASE:
-        assert row["released_by"] == "anna"
+        assert row["released_by"] == "desk"
 
 
 async def test_what_is_not_there_is_said(room: Room) -> None:
     for verb in (*Verb, "close", "reopen"):
         with pytest.raises(Refused, match="no mail 77"):
-            await getattr(room.spool, str(verb))(77, "anna")
+            await getattr(room.spool, str(verb))(77, "desk")
 
 
 async def test_a_queued_mail_is_closed_and_reopened(room: Room) -> None:
     entry_id = await room.take()
-    await room.spool.close(entry_id, "anna")
+    await room.spool.close(entry_id, "desk")
     assert (await room.row(entry_id))["closed"] == 1
     with pytest.raises(Refused, match="queued, closed"):
-        await room.spool.close(entry_id, "anna")
-    await room.spool.reopen(entry_id, "anna")
+        await room.spool.close(entry_id, "desk")
+    await room.spool.reopen(entry_id, "desk")
     assert (await room.row(entry_id))["closed"] == 0
     with pytest.raises(Refused):
-        await room.spool.close(await room.relay(), "anna")
+        await room.spool.close(await room.relay(), "desk")
 
 
 async def test_a_retry_starts_the_planned_waits_anew(room: Room) -> None:
     entry_id = await room.relay()
     await attempt(room, LATER, a=WAITING)
     room.clock.now = NOW + 10
-    await room.spool.retry(entry_id, "anna")
+    await room.spool.retry(entry_id, "desk")
     row = await room.row(entry_id)
     assert (row["due_at"], row["planned"]) == (NOW + 10, 0.0)
 
 
 async def test_a_dropped_mail_keeps_its_content(room: Room) -> None:
     entry_id = await room.relay()
-    await room.spool.drop(entry_id, "anna")
+    await room.spool.drop(entry_id, "desk")
     assert await room.content(entry_id) == a_content(1)
     assert await room.spool.recover([]) == (0, 0, 0)
     assert (await the_account(room)).dropped_out == 1
@@ -651,7 +651,7 @@ async def test_a_released_mail_is_decided_anew(room: Room) -> None:
     entry_id = await room.take(1, an_outcome(mail, Action.HOLD, cause=HoldCause.BLOCKED))
     hand = InHand(touchpoint_id=1, folder="", epoch=0, low=entry_id, high=entry_id, phase="walk")
     await room.store.write(lambda tx: strikes.strike(tx, [hand], NOW))
-    await room.spool.release(entry_id, "anna")
+    await room.spool.release(entry_id, "desk")
     assert (await room.row(entry_id))["held_by"] == "test"  # so the walk knows who is silenced
     outcome = an_outcome(mail, ring_groups=(1,), sends=(a_reply(mail),))
     accepted = await room.spool.redecide(entry_id, a_touchpoint(), outcome)
@@ -669,8 +669,8 @@ async def test_the_effects_of_a_mail_happen_once(room: Room) -> None:
     first = an_outcome(mail, ring_groups=(1,), sends=(a_reply(mail, window=10.0),), conversation="first")
     entry_id = await room.take(1, first)
     conversation = (await room.row(entry_id))["conversation_id"]
-    await room.spool.hold(entry_id, "anna")
-    await room.spool.release(entry_id, "anna")
+    await room.spool.hold(entry_id, "desk")
+    await room.spool.release(entry_id, "desk")
     later = an_outcome(mail, ring_groups=(2,), sends=(a_reply(mail, window=10.0),), conversation="other", at=NOW + 999)
     accepted = await room.spool.redecide(entry_id, a_touchpoint(), later)
     assert accepted is not None and not accepted.replied
@@ -695,9 +695,9 @@ async def released(room: Room) -> tuple[int, Any]:
     """An outbound mail that was held, released and claimed."""
     mail = a_mail(1, direction=Direction.OUT)
     entry_id = await room.relay(1, action=Action.HOLD, cause=HoldCause.BLOCKED)
-    await room.spool.release(entry_id, "anna")
+    await room.spool.release(entry_id, "desk")
     (claimed,) = await room.spool.claim(1)
-    assert (claimed.row["held_by"], claimed.row["released_by"]) == ("test", "anna")
+    assert (claimed.row["held_by"], claimed.row["released_by"]) == ("test", "desk")
     return entry_id, mail
 
 
@@ -726,16 +726,16 @@ async def test_a_released_submission_that_is_deferred_walks_again(room: Room) ->
     await room.spool.resubmit(entry_id, a_touchpoint(), an_outcome(mail, Action.DEFER))
     row = await room.row(entry_id)
     assert (row["state"], row["due_at"]) == ("waiting", NOW + 300)
-    assert (row["held_by"], row["released_by"]) == ("test", "anna")
+    assert (row["held_by"], row["released_by"]) == ("test", "desk")
 
 
 async def test_a_person_may_hold_again_what_was_released(room: Room) -> None:
     entry_id = await room.relay(1, action=Action.HOLD, cause=HoldCause.BLOCKED)
-    await room.spool.release(entry_id, "anna")
-    await room.spool.hold(entry_id, "bert")
-    await room.spool.release(entry_id, "bert")
+    await room.spool.release(entry_id, "desk")
+    await room.spool.hold(entry_id, "shop")
+    await room.spool.release(entry_id, "shop")
     row = await room.row(entry_id)
-    assert (row["held_by"], row["released_by"]) == ("test", "bert")  # never sent without its walk
+    assert (row["held_by"], row["released_by"]) == ("test", "shop")  # never sent without its walk
 
 
 async def test_only_a_lane_walks_a_submission_again(room: Room) -> None:

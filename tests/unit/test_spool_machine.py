@@ -338,17 +338,17 @@ class SpoolMachine(RuleBasedStateMachine):
             return
         call = getattr(self.spool, verb.value)
         if (row["direction"], place(row)) in PEOPLE[verb]:
-            self.run(call(row["id"], "anna"))
+            self.run(call(row["id"], "desk"))
         else:
             with suppress(Refused):
-                self.run(call(row["id"], "anna"))
+                self.run(call(row["id"], "desk"))
                 raise AssertionError(f"{verb} of a mail that is {place(row)}")
 
     @rule(number=picks, reopen=st.booleans())
     def a_person_closes(self, number: int, reopen: bool) -> None:
         row = self.pick(number, lambda each: place(each) == "done queued" and each["closed"] == reopen)
         if row is not None:
-            self.run((self.spool.reopen if reopen else self.spool.close)(row["id"], "anna"))
+            self.run((self.spool.reopen if reopen else self.spool.close)(row["id"], "desk"))
 
     @rule(number=picks, action=actions, replies=st.booleans())
     def a_waiting_mail_is_walked(self, number: int, action: Action, replies: bool) -> None:
