@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from gateway.connectors import Fetched, Folder, FolderRole, Identity, Receiving, Ref, Sending
 from gateway.services import Services
-from pipeline import ledger
+from pipeline import ledger, touchpoints
 from pipeline.errors import Refused
 from pipeline.headers import Headers, head_hash
 from pipeline.ledger import RangeKind, runs
@@ -150,11 +150,8 @@ def begin(tx: Tx, touchpoint_id: int, found: Survey, now: float) -> None:
         ledger.set_cursor(tx, touchpoint_id, name, each.cursor, now)  # "" as well: this folder has begun
     for each in found.folders:
         _keep_prints(tx, touchpoint_id, each)
-    tx.run(
-        "UPDATE touchpoint SET mailbox_identity = :identity, version = version + 1"
-        " WHERE id = :id AND mailbox_identity <> :identity",
-        {"identity": found.mailbox_identity, "id": touchpoint_id},
-    )
+    if touchpoints.live(tx, touchpoint_id)["mailbox_identity"] != found.mailbox_identity:
+        touchpoints.set_mailbox_identity(tx, touchpoint_id, found.mailbox_identity)
 
 
 def _keep_prints(tx: Tx, touchpoint_id: int, found: FolderSurvey) -> None:

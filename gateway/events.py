@@ -39,8 +39,6 @@ class MailWhat(StrEnum):
     UNKNOWN = "mail.unknown"
     CHANGED = "mail.changed"
     """A person did something to it."""
-    UNFETCHABLE = "mail.unfetchable"
-    """An item could not be fetched and stays pending; it has no id here yet."""
 
 
 class TouchpointWhat(StrEnum):
