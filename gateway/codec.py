@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum, StrEnum
 from functools import cache
@@ -42,42 +42,107 @@ def encode(value: Any) -> Any:
 
 def decode(kind: type[T], value: Any) -> T:
     """A JSON value as ``kind``; raises BadValue."""
-    return cast(T, _decode(kind, value, ""))
+    try:
+        return cast(T, _decoder(cast(Any, kind))(value))
+    except _Wrong as wrong:
+        at = "".join(reversed(wrong.at)).lstrip(".") or "params"
+        raise BadValue(f"{at}: {wrong.what}") from None
 
 
-def _decode(kind: Any, value: Any, at: str) -> Any:
-    origin = get_origin(kind)
-    if origin in (types.UnionType, Union):
-        return _optional(kind, value, at)
-    if origin is tuple:
-        each = get_args(kind)[0]
-        return tuple(_decode(each, part, f"{at}[{n}]") for n, part in enumerate(_of(list, value, at)))
-    if origin is not None and issubclass(origin, Mapping):
-        each = get_args(kind)[1]
-        return {key: _decode(each, part, f"{at}.{key}") for key, part in _of(dict, value, at).items()}
-    if is_dataclass(origin or kind):
-        return _dataclass(kind, _of(dict, value, at), at)
-    return _plain(kind, value, at)
+class _Wrong(Exception):
+    """What is wrong, and where: the path is put together on the way out, so that what is right costs nothing."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.at: list[str] = []
 
 
-def _optional(kind: Any, value: Any, at: str) -> Any:
-    if value is None and type(None) in get_args(kind):
-        return None
-    inner = [each for each in get_args(kind) if each is not type(None)]
-    return _decode(inner[0], value, at)
-
-
-def _dataclass(kind: Any, value: dict[str, Any], at: str) -> Any:
-    hints, required = _shape(kind)
-    if unknown := value.keys() - hints.keys():
-        raise BadValue(f"{at or 'params'}: unknown key {min(unknown)!a}")
-    if missing := required - value.keys():
-        raise BadValue(f"{at or 'params'}: {min(missing)} is missing")
-    made = {name: _decode(hints[name], part, f"{at}.{name}".lstrip(".")) for name, part in value.items()}
-    return (get_origin(kind) or kind)(**made)
+Decoder = Callable[[Any], Any]
 
 
 @cache
+def _decoder(kind: Any) -> Decoder:
+    """What decodes a type; made once for each."""
+    origin = get_origin(kind)
+    if origin in (types.UnionType, Union):
+        return _optional(kind)
+    if origin is tuple:
+        return _tuple(_decoder(get_args(kind)[0]))
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(_decoder(get_args(kind)[1]))
+    if is_dataclass(origin or kind):
+        return _dataclass(kind)
+    if kind is str:
+        return _text
+    if kind is float:
+        return _float
+    if kind is int:
+        return _int
+    if kind is bytes:
+        return _bytes
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _choice(kind)
+    return lambda value: _of(kind, value)
+
+
+def _optional(kind: Any) -> Decoder:
+    inner = next(_decoder(each) for each in get_args(kind) if each is not type(None))
+    if type(None) not in get_args(kind):
+        return inner
+    return lambda value: None if value is None else inner(value)
+
+
+def _tuple(each: Decoder) -> Decoder:
+    def dec(value: Any) -> Any:
+        made = []
+        for number, part in enumerate(_of(list, value)):
+            try:
+                made.append(each(part))
+            except _Wrong as wrong:
+                wrong.at.append(f"[{number}]")
+                raise
+        return tuple(made)
+
+    return dec
+
+
+def _mapping(each: Decoder) -> Decoder:
+    def dec(value: Any) -> Any:
+        made = {}
+        for key, part in _of(dict, value).items():
+            try:
+                made[_text(key)] = each(part)
+            except _Wrong as wrong:
+                wrong.at.append(f".{key}")
+                raise
+        return made
+
+    return dec
+
+
+def _dataclass(kind: Any) -> Decoder:
+    hints, required = _shape(kind)
+    decoders = {name: _decoder(hint) for name, hint in hints.items()}
+    make = get_origin(kind) or kind
+
+    def dec(value: Any) -> Any:
+        given = _of(dict, value).keys()
+        if unknown := given - decoders.keys():
+            raise _Wrong(f"unknown key {min(unknown)!a}")
+        if missing := required - given:
+            raise _Wrong(f"{min(missing)} is missing")
+        made = {}
+        for name, part in value.items():
+            try:
+                made[name] = decoders[name](part)
+            except _Wrong as wrong:
+                wrong.at.append(f".{name}")
+                raise
+        return make(**made)
+
+    return dec
+
+
 def _shape(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
     """The type of each field, and which must be there."""
     plain = get_origin(kind) or kind
@@ -96,40 +161,48 @@ def _bind(hint: Any, bound: Mapping[Any, Any]) -> Any:
     return hint
 
 
-def _plain(kind: Any, value: Any, at: str) -> Any:
-    if kind is bytes:
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        value = _of(str, value)
+    if not value.isascii():
         try:
-            return base64.b64decode(_of(str, value, at), validate=True)
-        except binascii.Error:
-            raise BadValue(f"{at}: is not base64") from None
-    if kind is float:
-        number = float(_of(int, value, at)) if isinstance(value, int) and abs(value) < 2**53 else _of(float, value, at)
-        if not math.isfinite(number):
-            raise BadValue(f"{at}: is not a number")
-        return number
-    if kind is int and isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise BadValue(f"{at}: is out of range")  # what the store can hold
-    if isinstance(kind, type) and issubclass(kind, StrEnum):
-        try:
-            return kind(_of(str, value, at))
-        except ValueError:
-            raise BadValue(f"{at}: must be one of {', '.join(kind)}") from None
-    return _of(kind, value, at)
+            value.encode()
+        except UnicodeEncodeError:
+            raise _Wrong("holds half of a surrogate pair") from None
+    return cast(str, value)
 
 
-def _of(kind: type[T], value: Any, at: str) -> T:
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise BadValue(f"{at or 'params'}: must be {kind.__name__}, not {type(value).__name__}")
-    if isinstance(value, str) and not _encodable(value):
-        raise BadValue(f"{at or 'params'}: holds half of a surrogate pair")
-    return value
+def _int(value: Any) -> int:
+    if not -(2**63) <= (number := _of(int, value)) < 2**63:
+        raise _Wrong("is out of range")  # what the store can hold
+    return number
 
 
-def _encodable(text: str) -> bool:
-    if text.isascii():
-        return True
+def _float(value: Any) -> float:
+    number = float(_of(int, value)) if isinstance(value, int) and abs(value) < 2**53 else _of(float, value)
+    if not math.isfinite(number):
+        raise _Wrong("is not a number")
+    return number
+
+
+def _bytes(value: Any) -> bytes:
     try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return base64.b64decode(_text(value), validate=True)
+    except (binascii.Error, ValueError):
+        raise _Wrong("is not base64") from None
+
+
+def _choice(kind: type[StrEnum]) -> Decoder:
+    def dec(value: Any) -> StrEnum:
+        try:
+            return kind(_text(value))
+        except ValueError:
+            raise _Wrong(f"must be one of {', '.join(kind)}") from None
+
+    return dec
+
+
+def _of(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise _Wrong(f"must be {kind.__name__}, not {type(value).__name__}")
+    return value

@@ -107,12 +107,19 @@ async def check_alone(services: Services, touchpoint: Touchpoint, found: Survey)
 
 def refuse_twin(tx: Tx, touchpoint: Touchpoint, found: Survey) -> None:
     """The same inside a transaction: two connects of one mailbox at once must not both pass."""
+    if words := twin(tx, touchpoint, found):
+        raise Refused(words)
+
+
+def twin(tx: Tx, touchpoint: Touchpoint, found: Survey) -> str:
+    """Why a connect would be refused, where another live touchpoint takes this mailbox in already; "" where none."""
     other = _same_mailbox(tx, touchpoint.id, found)
-    if other is not None:
-        raise Refused(
-            f"{touchpoint.address} is the same mailbox as the touchpoint {other}: its mail would be taken in twice;"
-            f" use that one, or delete it first (postroom touchpoint show {other})"
-        )
+    if other is None:
+        return ""
+    return (
+        f"{touchpoint.address} is the same mailbox as the touchpoint {other}: its mail would be taken in twice;"
+        f" use that one, or delete it first (postroom touchpoint show {other})"
+    )
 
 
 def _same_mailbox(tx: Tx, touchpoint_id: int, found: Survey) -> str | None:

@@ -14,93 +14,60 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Generic, TypeVar, get_args
 
-from gateway.codec import BadValue, decode, encode
+from gateway import __version__
+from gateway.codec import BadValue as BadValue, decode as decode, encode as encode
 from gateway.rows import (  # again under our name: the terminal UI knows this module only
     AttemptRow as AttemptRow,
-)
-from gateway.rows import (
     AuditRow as AuditRow,
-)
-from gateway.rows import (
     Batch as Batch,
-)
-from gateway.rows import (
     BlockRow as BlockRow,
-)
-from gateway.rows import (
     Chunk as Chunk,
-)
-from gateway.rows import (
     Done as Done,
-)
-from gateway.rows import (
     Event as Event,
-)
-from gateway.rows import (
     FolderPlan as FolderPlan,
-)
-from gateway.rows import (
+    HeaderRow as HeaderRow,
     LedgerRow as LedgerRow,
-)
-from gateway.rows import (
+    ListenerRow as ListenerRow,
+    LogRow as LogRow,
     MailDetail as MailDetail,
-)
-from gateway.rows import (
     MailRow as MailRow,
-)
-from gateway.rows import (
+    MailText as MailText,
     Me as Me,
-)
-from gateway.rows import (
+    NeedRow as NeedRow,
     Page as Page,
-)
-from gateway.rows import (
+    PartRow as PartRow,
     PlanRow as PlanRow,
-)
-from gateway.rows import (
+    PresetRow as PresetRow,
     RecipientRow as RecipientRow,
-)
-from gateway.rows import (
+    RefusalRow as RefusalRow,
+    RelayClientRow as RelayClientRow,
+    RelayRateRow as RelayRateRow,
+    RelayState as RelayState,
     RelayUserRow as RelayUserRow,
-)
-from gateway.rows import (
     RingGroupRow as RingGroupRow,
-)
-from gateway.rows import (
     ServerRow as ServerRow,
-)
-from gateway.rows import (
+    SettingRow as SettingRow,
+    Shape as Shape,
+    ShapeRow as ShapeRow,
     Snapshot as Snapshot,
-)
-from gateway.rows import (
+    StageRow as StageRow,
+    Stages as Stages,
     Status as Status,
-)
-from gateway.rows import (
     Step as Step,
-)
-from gateway.rows import (
     TemplateRow as TemplateRow,
-)
-from gateway.rows import (
     TouchpointDetail as TouchpointDetail,
-)
-from gateway.rows import (
     TouchpointRow as TouchpointRow,
-)
-from gateway.rows import (
     TryRow as TryRow,
-)
-from gateway.rows import (
     Walk as Walk,
-)
-from gateway.rows import (
     WhyAnswer as WhyAnswer,
 )
-from pipeline.touchpoint import DirectionType
+from pipeline.touchpoint import DirectionType as DirectionType
 
 LONGEST_LINE = 1024 * 1024
 LONGEST_CHUNK = 256 * 1024
 MOST_ROWS = 500
+VERSION = __version__
+"""Of this program, at whichever end of the wire it is."""
 
 R = TypeVar("R")
 
@@ -129,6 +96,9 @@ class Call(Generic[R]):
 class WhoAmI(Call[Me]):
     """Who the daemon takes me for."""
 
+    via: str = ""
+    """Whence the caller says to come, such as ``ssh 192.0.2.7``; the audit of this session shows it as a claim."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GetStatus(Call[Status]):
@@ -141,9 +111,47 @@ class Watch(Call[Snapshot]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GetStages(Call[Stages]):
+    """Rate, time and waiting mail of each station of a mail's way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListLog(Call[Page[LogRow]]):
+    """The daemon's log as far as it remembers, the newest first."""
+
+    level: str = ""
+    """This one and worse; "" is all."""
+    text: str = ""
+    since: int = 0
+    """Ids above this one only: what is new."""
+    after: int = 0
+    """Ids below this one."""
+    limit: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListSettings(Call[Page[SettingRow]]):
+    """The settings in force, and where each comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowRelay(Call[RelayState]):
+    """Listeners, clients, rates and the last refusals of the relay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListPresets(Call[Page[PresetRow]]):
+    """The providers whose servers we know."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListAudit(Call[Page[AuditRow]]):
     """Who changed what, the newest first."""
 
+    subject: str = ""
+    """Only changes of this touchpoint (its address) or mail (``mail 17``)."""
+    text: str = ""
+    """Only rows whose actor, verb, subject or detail holds this."""
     after: int = 0
     limit: int = 100
 
@@ -256,9 +264,12 @@ class ConnectTouchpoint(Call[TouchpointRow]):
 
 @dataclass(frozen=True, kw_only=True)
 class TryTouchpoint(Call[TryRow]):
-    """Try both halves with what is kept; changes nothing."""
+    """Try both halves, or one, with what is kept or with this password; changes nothing."""
 
     touchpoint: str
+    password: str | None = field(default=None, repr=False)
+    half: str = ""
+    """receiving or sending; "" is both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,9 +305,11 @@ class UnlinkRingGroup(Call[TouchpointRow]):
 
 @dataclass(frozen=True, kw_only=True)
 class ListBlocklist(Call[Page[BlockRow]]):
-    """Whom a touchpoint does not want to hear from."""
+    """Whom a touchpoint, or any touchpoint, does not want to hear from."""
 
-    touchpoint: str
+    touchpoint: str = ""
+    text: str = ""
+    """Only patterns and notes that hold this."""
     after: int = 0
     limit: int = 100
 
@@ -443,6 +456,22 @@ class ReadContent(Call[Chunk]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadText(Call[MailText]):
+    """A mail as people read it: headers, text, and what else is in it."""
+
+    id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShapeOutbox(Call[Shape]):
+    """How old the mail is that waits to go out, by destination domain or by touchpoint."""
+
+    touchpoint: str = ""
+    by: str = "destination"
+    """destination, touchpoint."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Why(Call[WhyAnswer]):
     """What became of a mail: by id, by Message-ID, or by its sender and words of the subject."""
 
@@ -464,6 +493,14 @@ class ReopenMail(Call[MailRow]):
     """It needs somebody again."""
 
     id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoveMail(Call[MailRow]):
+    """Put this queued mail into the queues of these ring groups, and into no others."""
+
+    id: int
+    ring_groups: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,6 +542,8 @@ class Rule:
     method: str
     call: type[Call[Any]]
     roles: frozenset[Role]
+    changes: bool = False
+    """Whether it changes anything; the rest only looks."""
 
 
 _ALL = frozenset(Role)
@@ -517,44 +556,52 @@ RULES: tuple[Rule, ...] = (
     Rule("whoami", WhoAmI, _ALL),
     Rule("status", GetStatus, _ALL),
     Rule("watch", Watch, _ALL),
+    Rule("stages", GetStages, _READ),
+    Rule("log.list", ListLog, _READ),
+    Rule("settings.list", ListSettings, _READ),
+    Rule("relay.show", ShowRelay, _READ),
+    Rule("preset.list", ListPresets, _READ),
     Rule("audit.list", ListAudit, _READ),
     Rule("touchpoint.list", ListTouchpoints, _ALL),
     Rule("touchpoint.show", ShowTouchpoint, _READ),
-    Rule("touchpoint.create", CreateTouchpoint, _ADMIN),
-    Rule("touchpoint.edit", EditTouchpoint, _ADMIN),
-    Rule("touchpoint.duplicate", DuplicateTouchpoint, _ADMIN),
-    Rule("touchpoint.delete", DeleteTouchpoint, _ADMIN),
-    Rule("touchpoint.direction", SetDirection, _ADMIN),
-    Rule("touchpoint.connection", SetConnection, _ADMIN),
+    Rule("touchpoint.create", CreateTouchpoint, _ADMIN, changes=True),
+    Rule("touchpoint.edit", EditTouchpoint, _ADMIN, changes=True),
+    Rule("touchpoint.duplicate", DuplicateTouchpoint, _ADMIN, changes=True),
+    Rule("touchpoint.delete", DeleteTouchpoint, _ADMIN, changes=True),
+    Rule("touchpoint.direction", SetDirection, _ADMIN, changes=True),
+    Rule("touchpoint.connection", SetConnection, _ADMIN, changes=True),
     Rule("touchpoint.plan", PlanConnect, _OPS),
-    Rule("touchpoint.connect", ConnectTouchpoint, _OPS),
+    Rule("touchpoint.connect", ConnectTouchpoint, _OPS, changes=True),
     Rule("touchpoint.test", TryTouchpoint, _OPS),
-    Rule("touchpoint.activate", ActivateTouchpoint, _OPS),
-    Rule("touchpoint.deactivate", DeactivateTouchpoint, _OPS),
-    Rule("touchpoint.link", LinkRingGroup, _ADMIN),
-    Rule("touchpoint.unlink", UnlinkRingGroup, _ADMIN),
+    Rule("touchpoint.activate", ActivateTouchpoint, _OPS, changes=True),
+    Rule("touchpoint.deactivate", DeactivateTouchpoint, _OPS, changes=True),
+    Rule("touchpoint.link", LinkRingGroup, _ADMIN, changes=True),
+    Rule("touchpoint.unlink", UnlinkRingGroup, _ADMIN, changes=True),
     Rule("blocklist.list", ListBlocklist, _READ),
-    Rule("blocklist.add", Block, _ADMIN),
-    Rule("blocklist.remove", Unblock, _ADMIN),
+    Rule("blocklist.add", Block, _ADMIN, changes=True),
+    Rule("blocklist.remove", Unblock, _ADMIN, changes=True),
     Rule("template.show", ShowTemplate, _READ),
-    Rule("template.set", SetTemplate, _ADMIN),
+    Rule("template.set", SetTemplate, _ADMIN, changes=True),
     Rule("ring_group.list", ListRingGroups, _ALL),
-    Rule("ring_group.create", CreateRingGroup, _ADMIN),
-    Rule("ring_group.delete", DeleteRingGroup, _ADMIN),
+    Rule("ring_group.create", CreateRingGroup, _ADMIN, changes=True),
+    Rule("ring_group.delete", DeleteRingGroup, _ADMIN, changes=True),
     Rule("relay_user.list", ListRelayUsers, _READ),
-    Rule("relay_user.add", AddRelayUser, _ADMIN),
-    Rule("relay_user.edit", EditRelayUser, _ADMIN),
-    Rule("relay_user.remove", RemoveRelayUser, _ADMIN),
+    Rule("relay_user.add", AddRelayUser, _ADMIN, changes=True),
+    Rule("relay_user.edit", EditRelayUser, _ADMIN, changes=True),
+    Rule("relay_user.remove", RemoveRelayUser, _ADMIN, changes=True),
     Rule("mail.list", ListMail, _ALL),
     Rule("mail.show", ShowMail, _ALL),
     Rule("mail.content", ReadContent, _ALL),
+    Rule("mail.text", ReadText, _ALL),
+    Rule("mail.shape", ShapeOutbox, _READ),
     Rule("mail.why", Why, _READ),
-    Rule("mail.close", CloseMail, _QUEUE),
-    Rule("mail.reopen", ReopenMail, _QUEUE),
-    Rule("mail.retry", RetryMail, _OPS),
-    Rule("mail.hold", HoldMail, _OPS),
-    Rule("mail.release", ReleaseMail, _OPS),
-    Rule("mail.drop", DropMail, _OPS),
+    Rule("mail.close", CloseMail, _QUEUE, changes=True),
+    Rule("mail.reopen", ReopenMail, _QUEUE, changes=True),
+    Rule("mail.move", MoveMail, _QUEUE, changes=True),
+    Rule("mail.retry", RetryMail, _OPS, changes=True),
+    Rule("mail.hold", HoldMail, _OPS, changes=True),
+    Rule("mail.release", ReleaseMail, _OPS, changes=True),
+    Rule("mail.drop", DropMail, _OPS, changes=True),
 )
 _BY_METHOD = {rule.method: rule for rule in RULES}
 _BY_CALL = {rule.call: rule for rule in RULES}
@@ -562,7 +609,17 @@ _BY_CALL = {rule.call: rule for rule in RULES}
 
 def allowed(call: Call[Any], roles: frozenset[Role]) -> bool:
     """Whether somebody with these roles may make this call."""
-    return not _BY_CALL[type(call)].roles.isdisjoint(roles)
+    return permitted(type(call), roles)
+
+
+def permitted(call: type[Call[Any]], roles: frozenset[Role]) -> bool:
+    """Whether somebody with these roles may make calls of this type."""
+    return not _BY_CALL[call].roles.isdisjoint(roles)
+
+
+def changes(call: type[Call[Any]]) -> bool:
+    """Whether calls of this type change anything."""
+    return _BY_CALL[call].changes
 
 
 def sees_all(roles: frozenset[Role]) -> bool:
@@ -620,6 +677,11 @@ class Answer:
 def request_line(id: int, call: Call[Any]) -> bytes:
     """A call as its line."""
     return _line({"jsonrpc": "2.0", "id": id, "method": method_of(call), "params": encode(call)})
+
+
+def bare_line(id: int, call: Call[Any]) -> bytes:
+    """A call without its parameters, for a daemon that is too old to know them."""
+    return _line({"jsonrpc": "2.0", "id": id, "method": method_of(call), "params": {}})
 
 
 def reply_line(id: int, value: Any) -> bytes:

@@ -27,7 +27,10 @@ from gateway.connecting import Survey, begin, check_alone, refuse_twin, skip_to_
 from gateway.connectors import Receiving, Sending
 from gateway.events import Events, HouseFact, HouseWhat
 from gateway.flight import Flight
+from gateway.journal import Journal
+from gateway.metrics import Metrics
 from gateway.post import Post
+from gateway.relay_watch import RelayWatch
 from gateway.services import Budget, Services
 from gateway.settings import Settings
 from gateway.submission import relay_limits, relay_listeners
@@ -53,8 +56,11 @@ PASSWORD = "password"
 class Daemon:
     """The running house."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, *, clock: Callable[[], float] = time.time, journal: Journal | None = None
+    ) -> None:
         self.settings = settings
+        self.journal = journal or Journal()
         self.started_at = clock()
         self.events = Events(secrets.token_hex(8))
         self.ports: dict[str, int] = {}
@@ -84,6 +90,7 @@ class Daemon:
         herd = len(self.directory.touchpoints) * HERD  # they sign in one after the other, not all at once
         for touchpoint_id in self.directory.touchpoints:
             await self._open(touchpoint_id, random.random() * herd)
+        self.relay_watch = RelayWatch(self.services.metrics.relay, self._clock)
         await self._open_relay()
         await self._open_socket()
         self.events.publish(HouseFact(HouseWhat.STARTED, __version__))
@@ -97,6 +104,7 @@ class Daemon:
             events=self.events,
             flight=self._flight,
             budget=Budget(settings.intake.memory_bytes),
+            metrics=Metrics(settings.lines.inbound, settings.lines.outbound),
             inbound=Line(settings.line(settings.lines.inbound)),
             outbound=Line(settings.line(settings.lines.outbound)),
             directory=await self._load(),
@@ -119,7 +127,11 @@ class Daemon:
         listeners = relay_listeners(self.settings.relay, self._inherited)
         try:
             self._relay = await listen(
-                counter, listeners, relay_limits(self.settings.relay), hostname=self.settings.hostname
+                counter,
+                listeners,
+                relay_limits(self.settings.relay),
+                hostname=self.settings.hostname,
+                watch=self.relay_watch,
             )
         except OSError as error:
             raise Refused(f"the relay cannot listen: {error.strerror or error}; see [[relay.listener]]") from None
@@ -229,28 +241,30 @@ class Daemon:
         await self._posts[touchpoint_id].reconnect()
         return found
 
-    async def test(self, touchpoint_id: int) -> tuple[str, str]:
-        """Try both halves with what is kept: "" or what is wrong, for receiving and sending."""
+    async def test(
+        self, touchpoint_id: int, password: str | None = None, half: str = ""
+    ) -> tuple[PostroomError | None, PostroomError | None]:
+        """Try ``receiving``, ``sending``, or "" for both, with what is kept or with this password; what is wrong."""
         touchpoint = self._touchpoint(touchpoint_id)
-        results = []
-        for part in (self._try_receiving, self._try_sending):
+        wrong: dict[str, PostroomError] = {}
+        for name, part in (("receiving", self._try_receiving), ("sending", self._try_sending)):
             try:
-                await part(touchpoint)
-                results.append("")
+                if half in ("", name):
+                    await part(touchpoint, password)
             except PostroomError as error:
-                results.append(str(error))
-        return results[0], results[1]
+                wrong[name] = error
+        return wrong.get("receiving"), wrong.get("sending")
 
-    async def _try_receiving(self, touchpoint: Touchpoint) -> None:
-        connector = await self._receiving(touchpoint)
+    async def _try_receiving(self, touchpoint: Touchpoint, password: str | None) -> None:
+        connector = await self._receiving(touchpoint, password)
         if connector is not None:
             try:
                 await connector.open()
             finally:
                 await connector.close()
 
-    async def _try_sending(self, touchpoint: Touchpoint) -> None:
-        await try_sending(await self._sending(touchpoint))
+    async def _try_sending(self, touchpoint: Touchpoint, password: str | None) -> None:
+        await try_sending(await self._sending(touchpoint, password))
 
     async def skip_to_now(self, touchpoint_id: int) -> int:
         """Leave alone what came while a touchpoint was inactive; how many mails that was."""
@@ -323,9 +337,9 @@ def _trust(touchpoint: Touchpoint) -> ssl.SSLContext:
     return _contexts[path]
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, journal: Journal) -> int:
     """Run until SIGTERM or SIGINT; the exit code."""
-    daemon = Daemon(settings)
+    daemon = Daemon(settings, journal=journal)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -362,7 +376,9 @@ def run(settings: Settings) -> int:
     import uvloop
 
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    journal = Journal()
+    logging.getLogger().addHandler(journal)
 
     Path(settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(settings))
+        return runner.run(serve(settings, journal))

@@ -77,10 +77,11 @@ async def decide_alone(services: Services, touchpoint: Touchpoint, line: Line, w
 async def _walk(services: Services, line: Line, walk: Walk, context: Context) -> Outcome:
     if walk.aside is not None:
         return set_aside(walk.mail, context, *walk.aside)
+    watch = services.metrics.stopwatch(walk.mail.direction)
     if walk.hand is None:
-        outcome = await line.walk(walk.mail, context, walk.release)
+        outcome = await line.walk(walk.mail, context, walk.release, watch)
     else:
         with services.flight.holding(walk.hand):
-            outcome = await line.walk(walk.mail, context, walk.release)
+            outcome = await line.walk(walk.mail, context, walk.release, watch)
     tell(context.memory, outcome, normalise(context.touchpoint.address))
     return outcome

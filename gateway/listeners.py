@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from ipaddress import ip_address
 from typing import Any, Protocol, TypeVar
 
+from gateway.relay_watch import RelayWatch
 from gateway.smtp_guard import Connections, SignIns, client_of
 from gateway.submission import Accepting, ListenerSettings, Mode, RelayLimits
 from pipeline.mail import RelayUser
@@ -46,9 +47,16 @@ class RunningRelay:
     """The relay while it runs; made by ``gateway.relay.listen``."""
 
     def __init__(
-        self, accepting: Accepting, limits: RelayLimits, hostname: str, loop: asyncio.AbstractEventLoop
+        self,
+        accepting: Accepting,
+        limits: RelayLimits,
+        hostname: str,
+        loop: asyncio.AbstractEventLoop,
+        watch: RelayWatch | None = None,
     ) -> None:
         self.accepting = accepting
+        self.watch = watch or RelayWatch()
+        """Is told what happens, for people to see."""
         self.limits = limits
         self.hostname = hostname
         self.loop = loop
@@ -97,7 +105,9 @@ class RunningRelay:
         server = await self.loop.create_server(lambda: session(settings), backlog=1024, **options)
         self._servers.append(server)
         address = server.sockets[0].getsockname()
-        self.ports[settings.name] = address[1] if isinstance(address, tuple) else 0
+        host, port = address[:2] if isinstance(address, tuple) else (str(address), 0)
+        self.ports[settings.name] = port
+        self.watch.listens(settings, settings.host if settings.sock is None else host, port)
 
     def _stop_listening(self) -> None:
         for server in self._servers:

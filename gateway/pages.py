@@ -124,6 +124,8 @@ class Pages:
         hand = InHand(touchpoint_id=self._id, folder=batch.folder.name, epoch=wanted[0].epoch,
                       low=wanted[0].remote_id, high=wanted[-1].remote_id, phase="fetch")  # fmt: skip
         reserved = await self._services.budget.take(sum(min(ref.size, OPENING) for ref in wanted))
+        station = self._services.metrics.fetch
+        began = station.clock()
         try:
             with self._services.flight.holding(hand):
                 answers = [a async for a in connector.fetch(wanted, lambda: ContentWriter(self._services.store))]
@@ -131,7 +133,11 @@ class Pages:
             await self._services.budget.give_back(reserved)
             if isinstance(error, Transient) and not isinstance(error, StoreFull):
                 self.drops.note(wanted)
+            if isinstance(error, Exception):
+                station.failed()
             raise
+        missing = [answer for answer in answers if isinstance(answer, Missing)]
+        station.passed(began, len(answers) - len(missing), errors=sum(not each.gone for each in missing))
         return Haul(batch=batch, answers=answers, reserved=reserved)
 
     async def discard(self, haul: Haul) -> None:

@@ -171,7 +171,9 @@ class Receiver:
             async with self._in_page:
                 if not self._post.active:
                     return False
-                self._tell(await self._pages.commit(connector, haul))
+                accepted = await self._pages.commit(connector, haul)
+                self._services.metrics.taken(len(accepted))
+                self._tell(accepted)
                 return True
         finally:
             await self._pages.discard(haul)

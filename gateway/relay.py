@@ -30,6 +30,7 @@ from aiosmtpd.smtp import MISSING, SMTP, AuthResult, LoginPassword
 
 from gateway.listeners import LockedOut, RunningRelay
 from gateway.relay_content import IncomingContent
+from gateway.relay_watch import RelayWatch
 from gateway.smtp_grammar import Reply, read_helo, read_mail, read_rcpt
 from gateway.smtp_guard import client_of
 from gateway.submission import Accepting, ListenerSettings, Mode, RelayLimits, Submission
@@ -46,6 +47,8 @@ MAX_AUTH = 12288
 """Octets of a line in a sign-in (RFC 4954 section 4.1)."""
 MAX_AHEAD = 64 * 1024
 """Octets that may wait while a session is busy; then reading pauses."""
+IDLE = "421 4.4.2 Idle for too long"
+"""A goodbye, and no refusal."""
 
 _HTTP = frozenset((b"GET", b"POST", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"CONNECT", b"TRACE", b"PATCH", b"PRI"))
 _WAITING = frozenset((b"AUTH", b"STARTTLS"))
@@ -59,9 +62,10 @@ async def listen(
     loop: asyncio.AbstractEventLoop | None = None,
     *,
     hostname: str,
+    watch: RelayWatch | None = None,
 ) -> RunningRelay:
     """Start the relay, which calls itself ``hostname``. Raises OSError or ValueError, and then listens nowhere."""
-    relay = RunningRelay(accepting, limits or RelayLimits(), hostname, loop or asyncio.get_running_loop())
+    relay = RunningRelay(accepting, limits or RelayLimits(), hostname, loop or asyncio.get_running_loop(), watch)
     await relay.open(listeners, lambda settings: RelaySession(relay, settings))
     return relay
 
@@ -114,6 +118,7 @@ class RelaySession(SMTP):
         relay = self.relay
         self.transport = cast(asyncio.Transport, transport)
         self.peer = _ip_of(transport.get_extra_info("peername"))
+        self._visit = relay.watch.enter(self.listener, self.peer)
         self._client = client_of(self.peer)
         self._secured = self.listener.mode is Mode.SUBMISSIONS
         self._active_at = self.loop.time()
@@ -126,6 +131,7 @@ class RelaySession(SMTP):
             if self.user is None:
                 self.end("554 5.7.1 Not for your network")
                 return
+            self._visit.user = self.user.name
         self.say(f"220 {relay.hostname} ESMTP")
 
     @property
@@ -139,6 +145,7 @@ class RelaySession(SMTP):
             return
         self.relay.sessions.discard(self)
         self.relay.connections.leave(self._client)
+        self.relay.watch.leave(self._visit)
         self._forget_content()
         self._ending = True
         self._input = b""
@@ -165,7 +172,10 @@ class RelaySession(SMTP):
         self._ending = True
         self._input = b""
         if last_words:
-            self.transport.write(last_words.encode("ascii") + b"\r\n")
+            line = last_words.encode("ascii") + b"\r\n"
+            self.transport.write(line)
+            if line[0] in b"45" and last_words != IDLE:
+                self.relay.watch.refused(self._visit, line)
         self.transport.close()
 
     def cut(self) -> None:
@@ -187,7 +197,7 @@ class RelaySession(SMTP):
         if self._content is not None and self._content.too_slow(now):
             self.end("421 4.4.2 Too slow")
         elif now - self._active_at > self.relay.idle_limit():
-            self.end("421 4.4.2 Idle for too long")
+            self.end(IDLE)
 
     # ---- from bytes to commands ----
 
@@ -304,6 +314,7 @@ class RelaySession(SMTP):
         line = answer.line() if isinstance(answer, Reply) else answer.encode("ascii") + b"\r\n"
         self.transport.write(line)
         if line[0] in b"45":
+            self.relay.watch.refused(self._visit, line)
             self._errors += 1
             limits = self.relay.limits
             if line.startswith(b"421"):
@@ -426,6 +437,7 @@ class RelaySession(SMTP):
             if self.user is None:
                 self._refuse_sign_in("535 5.7.8 Credentials not valid")
             else:
+                self._visit.user = self.user.name
                 self.say("235 2.7.0 Signed in")
 
     def _refuse_sign_in(self, line: str) -> None:
@@ -604,22 +616,27 @@ class RelaySession(SMTP):
 
     def _end_of_data(self, content: IncomingContent) -> None:
         """The final dot: from here on the mail is ours, or refused."""
-        if content.fault or content.refusal is not None:
-            self._forget_content()
-        else:
+        began = self.relay.watch.begin()
+        refusal = Reply(550, "5.6.0", f"Not taken: {content.fault}") if content.fault else content.refusal
+        if refusal is None:
             self._end_content()
-        if content.fault:
-            self.say(Reply(550, "5.6.0", f"Not taken: {content.fault}"))
-            self.end()
-        elif content.refusal is not None:
-            self._forget_envelope()
-            self.say(content.refusal)
-        else:
             self._busy = self._submitting = True
-            self.relay.own(self._submit(content)).add_done_callback(self._submitted)
+            self.relay.own(self._submit(content, began)).add_done_callback(self._submitted)
+            return
+        self._forget_content()
+        self._forget_envelope()
+        self.relay.watch.answered(self._visit, refusal.code, began)
+        self.say(refusal)
+        if content.fault:
+            self.end()
 
-    async def _submit(self, content: IncomingContent) -> Reply:
+    async def _submit(self, content: IncomingContent, began: float) -> Reply:
         """Runs to its end even when this session is long gone; raises nothing."""
+        reply = await self._submission(content)
+        self.relay.watch.answered(self._visit, reply.code, began)
+        return reply
+
+    async def _submission(self, content: IncomingContent) -> Reply:
         held = content.held
         self.relay.in_hand += held
         try:

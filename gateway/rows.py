@@ -58,7 +58,7 @@ class MailRow:
     due_at: float
     attempts: int
     queues: tuple[str, ...]
-    """Names of ring groups, as frozen when the mail was decided."""
+    """Names of ring groups, as decided or as a person moved it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -247,14 +247,19 @@ class PlanRow:
     folders: tuple[FolderPlan, ...]
     marks: str
     """What would be changed on the server: "" is nothing."""
+    twin: str
+    """Why this is the mailbox of another touchpoint, which a connect refuses; "" where it is not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TryRow:
-    """A try of both halves of a connection: "" for a half that works or is not there, else what is wrong."""
+    """A try of the halves of a connection: "" for a half that works or is not there, else what is wrong."""
 
     receiving: str
     sending: str
+    receiving_cause: str = ""
+    """A ``Cause``: refused credentials and a host that is not there are told apart."""
+    sending_cause: str = ""
 
     @property
     def works(self) -> bool:
@@ -272,6 +277,8 @@ class RingGroupRow:
     """Addresses of those linked to it now."""
     open: int
     """Open mail in its queue."""
+    oldest_at: float
+    """When the oldest of that was accepted; 0 where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -279,6 +286,8 @@ class BlockRow:
     """One entry of a blocklist."""
 
     id: int
+    touchpoint: str
+    """Whose list it is on."""
     pattern: str
     note: str
     added_by: str
@@ -324,6 +333,23 @@ class AuditRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NeedRow:
+    """Something that waits for a person."""
+
+    kind: str
+    """lost, backoff: a touchpoint; held, unknown, failed, unassigned: mail."""
+    touchpoint: str
+    """Its address; "" where it is about mail."""
+    count: int
+    """Mails that it is about; of a touchpoint, those that are kept for it."""
+    since: float
+    words: str
+    """In one line, without the touchpoint."""
+    command: str
+    """What helps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
     """The whole house at a glance."""
 
@@ -336,8 +362,8 @@ class Status:
     touchpoints: tuple[TouchpointRow, ...]
     """Those in trouble first; not all where there are very many."""
     touchpoint_count: int
-    needs_you: tuple[str, ...]
-    """What waits for a person, each in one line."""
+    needs_you: tuple[NeedRow, ...]
+    """What waits for a person."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -376,6 +402,8 @@ class Batch:
     gap: bool = False
     """Facts were missed: take a new snapshot."""
     account: Mapping[str, int] | None = None
+    needs_you: tuple[NeedRow, ...] | None = None
+    """As in the status; None where it is not told again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -385,3 +413,203 @@ class Snapshot:
     boot: str
     number: int
     status: Status
+
+
+# -- The daemon looks at itself ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRow:
+    """One station of a mail's way, as it does now."""
+
+    name: str
+    """fetch, the inbound stages by their names in the line, relay, the outbound stages that are not inbound too, send.
+
+    Mails that are fetched together count with their share of the time; relay is from the final dot to the answer,
+    outbound stages included; send is the hand-over of one mail until its answer is stored.
+    """
+    rate: float
+    """Mails a second, over the last minute."""
+    p50: float
+    """Seconds that it takes for one mail, over the last hour; 0 where there was none."""
+    p95: float
+    p99: float
+    waiting: int
+    """Mails that wait for it now: at fetch pending items of servers, at the first stage mail that is not decided yet,
+    at send all that is to go out, parked or not; nothing waits elsewhere."""
+    errors_hour: int
+    """Connections and fetches that failed, stages that failed, refusals by the relay, hand-overs that did not reach
+    everybody."""
+    total: int
+    """Mails since the start of the daemon."""
+    minutes: tuple[int, ...]
+    """Mails in each of the last 60 minutes, the oldest first; the last one is not over yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    """All stations, in the order in which a mail visits them."""
+
+    now: float
+    rate_in: float
+    """Mails a second that were taken in, over the last minute."""
+    rate_out: float
+    """Mails a second that were delivered, over the last minute."""
+    rows: tuple[StageRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogRow:
+    """One line of the daemon's log, as far back as it remembers."""
+
+    id: int
+    at: float
+    level: str
+    """debug, info, warning, error, critical."""
+    logger: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingRow:
+    """One setting as it is in force."""
+
+    key: str
+    """As in the file: relay.largest_mail."""
+    value: str
+    """As TOML would write it; secrets are never settings."""
+    file: str
+    """"" where it is the built-in default."""
+    line: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListenerRow:
+    """One door of the relay."""
+
+    name: str
+    host: str
+    port: int
+    mode: str
+    sessions: int
+    """Open now."""
+    accepted: int
+    """Mails since the start of the daemon."""
+    refused: int
+    """Refusals since then, of commands and sign-ins as well as of mails; likewise below."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayClientRow:
+    """One client that is connected to the relay now."""
+
+    peer: str
+    listener: str
+    user: str
+    """"" before it signed in."""
+    since: float
+    accepted: int
+    refused: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayRateRow:
+    """What one relay user handed in during the last hour."""
+
+    user: str
+    accepted: int
+    refused: int
+    last_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RefusalRow:
+    """One refusal of the relay."""
+
+    at: float
+    peer: str
+    listener: str
+    user: str
+    code: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RelayState:
+    """The relay as it stands."""
+
+    listeners: tuple[ListenerRow, ...]
+    clients: tuple[RelayClientRow, ...]
+    """Those that came first, at most 200."""
+    rates: tuple[RelayRateRow, ...]
+    """The busiest first, at most 200."""
+    refusals: tuple[RefusalRow, ...]
+    """The newest first, at most 100."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeRow:
+    """Mail that waits to go out, by one destination or one touchpoint."""
+
+    name: str
+    total: int
+    parked: int
+    ages: tuple[int, ...]
+    """Mails by age: one number for each bound of the shape, and one for older than the last."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shape:
+    """Age by destination, as Postfix's qshape shows it; the fullest first."""
+
+    bounds: tuple[int, ...]
+    """Minutes; a column holds mail younger than its bound, and not younger than the one before."""
+    rows: tuple[ShapeRow, ...]
+    """At most 100."""
+    more: int
+    """Rows that are left out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresetRow:
+    """A provider whose servers we know."""
+
+    name: str
+    title: str
+    imap: ServerRow | None
+    smtp: ServerRow | None
+    password: str
+    """What sort of password it takes, and where people get one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeaderRow:
+    """One header field, decoded."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartRow:
+    """One part of a mail that is not its text."""
+
+    name: str
+    type: str
+    size: int
+    """Bytes as transported; before decoding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MailText:
+    """A mail as people read it."""
+
+    id: int
+    headers: tuple[HeaderRow, ...]
+    """All of them, in the order of the mail, at most 200."""
+    text: str
+    source: str
+    """plain; html, simplified; none."""
+    cut: bool
+    """The text goes on, or lies behind what is looked at."""
+    parts: tuple[PartRow, ...]

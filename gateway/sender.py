@@ -17,8 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway import notices
-from gateway.connectors import Outcome as Sent
-from gateway.connectors import Outgoing, RecipientResult, Sending, SendResult
+from gateway.connectors import Outcome as Sent, Outgoing, RecipientResult, Sending, SendResult
 from gateway.deciding import Walk, decide_alone
 from gateway.events import HouseFact, HouseWhat, MailFact, MailWhat
 from gateway.pages import release_of, stored_mail
@@ -96,6 +95,7 @@ class Sender:
 
     async def _trouble(self, error: PostroomError) -> float:
         self._unsure = True
+        self._services.metrics.send.failed()
         await self._hang_up()
         return await self._post.report("sending", event_of(error), error)
 
@@ -175,6 +175,7 @@ class Sender:
         if claimed.row["held_by"] and claimed.row["released_by"] and not await self._walked_again(claimed):
             left.discard(entry_id)
             return
+        began = self._services.metrics.clock()
         attempt = 0
 
         async def before_data() -> None:
@@ -188,6 +189,7 @@ class Sender:
         except Poison as error:
             await until_stored()(self._spool.hold_active, entry_id, HoldCause.POISON, str(error), attempt)
             left.discard(entry_id)
+            self._services.metrics.send.failed()
             self._fact(MailWhat.HELD, claimed, str(error))
             return
         except PostroomError as error:
@@ -197,7 +199,7 @@ class Sender:
                 await until_stored()(self._spool.withdraw, entry_id, attempt, said, pause)
             raise
         # The server's answer becomes durable before anything else happens.
-        await until_stored()(self._store_answer, claimed, attempt, result)
+        await until_stored()(self._store_answer, claimed, attempt, result, began)
         left.discard(entry_id)
 
     def _pause(self, entry_id: int) -> float:
@@ -252,7 +254,7 @@ class Sender:
             self._fact(what, claimed, outcome.reason)
         return outcome.action is Action.PASS
 
-    async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult) -> None:
+    async def _store_answer(self, claimed: Claimed, attempt: int, result: SendResult, began: float) -> None:
         said = Said(
             outcome=result.outcome.value, code=result.code, text=result.text, server=result.server or self._server
         )
@@ -274,7 +276,15 @@ class Sender:
             self._notice,
             file_copy=self._post.touchpoint.connection.sent_copy is SentCopy.APPEND,
         )
+        self._measure(settled, began)
         self._tell(claimed, settled)
+
+    def _measure(self, settled: Settled, began: float) -> None:
+        metrics = self._services.metrics
+        delivered = settled.state is State.DONE
+        metrics.send.passed(began, errors=0 if delivered and not settled.refused else 1)
+        if delivered:
+            metrics.delivered()
 
     def _notice(self, row: Row, settled: Settled) -> Notice | None:
         """The notice of a final failure; a fault in writing it must not undo the server's answer."""

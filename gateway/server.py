@@ -19,7 +19,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +31,7 @@ from gateway.control import (
     Role,
     Snapshot,
     Watch,
+    WhoAmI,
     WireFault,
     allowed,
     batch_line,
@@ -41,6 +42,7 @@ from gateway.control import (
 )
 from gateway.events import Events, Heard, Listener
 from gateway.rows import Status
+from gateway.text import safe_text
 from pipeline.errors import NeedsPerson, PostroomError, Refused, Transient
 from pipeline.people import Actor
 
@@ -55,6 +57,7 @@ MOST_CALLS = 16
 """Of one session at the same time; more wait in the socket."""
 BATCH_SECONDS = 0.1
 SLOW_READER_SECONDS = 30.0
+LONGEST_VIA = 100
 log = logging.getLogger("postroom.control")
 
 
@@ -65,11 +68,13 @@ class Caller:
     name: str
     uid: int
     roles: frozenset[Role]
+    via: str = ""
+    """Whence they say to come; a claim, unlike the rest."""
 
     @property
     def actor(self) -> Actor:
         """As the audit names them."""
-        return Actor(name=self.name, uid=self.uid, role=",".join(sorted(self.roles)))
+        return Actor(name=self.name, uid=self.uid, role=",".join(sorted(self.roles)), via=self.via)
 
 
 class Desk(Protocol):
@@ -276,6 +281,8 @@ class _Session:
     async def _answer(self, id: int, call: Call[Any]) -> Any:
         if not allowed(call, self._caller.roles):
             raise WireFault(Code.NOT_PERMITTED, _not_permitted(call, self._caller), id)
+        if isinstance(call, WhoAmI) and (via := safe_text(call.via.strip(), LONGEST_VIA)):
+            self._caller = replace(self._caller, via=via[:LONGEST_VIA])
         try:
             return await (self._watch() if isinstance(call, Watch) else self._desk.answer(call, self._caller))
         except PostroomError as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gateway.connectors import Receiving, Sending
 from gateway.events import Events
 from gateway.flight import Flight
+from gateway.metrics import Metrics
 from gateway.settings import Settings
 from pipeline.directory import Directory
 from pipeline.line import Line
@@ -50,6 +51,7 @@ class Services:
     events: Events
     flight: Flight
     budget: Budget
+    metrics: Metrics
     inbound: Line
     outbound: Line
     directory: Directory

@@ -275,6 +275,8 @@ class Settings:
     """By name: those of the lines, with their own settings in them."""
     files: tuple[Path, ...] = field(default=(), compare=False)
     """What it was read from; empty means built-in defaults."""
+    origin: Mapping[Loc, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)
+    """File and line of each key that a file sets; what is not in it is a built-in default."""
 
     @property
     def hostname(self) -> str:
@@ -304,6 +306,23 @@ class Settings:
     def line(self, names: tuple[str, ...]) -> tuple[tuple[str, Stage], ...]:
         """The stages of ``lines.inbound`` or ``lines.outbound``, with their names."""
         return tuple((name, self.stages[name]) for name in names)
+
+    def each(self) -> Iterator[tuple[Loc, Any, str, int]]:
+        """Every setting as it is in force: key, value, and file and line that set it ("" and 0: the default).
+
+        In the order of conf/postroom.toml. What is "" by rule is told as the rule has it, and no line set that.
+        """
+        by_rule = {name for name in ("hostname", "state_dir", "socket", "key_file") if not getattr(self.daemon, name)}
+        daemon = self.daemon.model_copy(update={name: str(getattr(self, name)) for name in by_rule})
+        sections: list[tuple[Loc, Any]] = [(("daemon",), daemon)]
+        sections += [((name,), getattr(self, name)) for name in ("relay", "intake", "lines")]
+        sections += [(("stages", name), stage) for name, stage in self.stages.items()]
+        sections += [((name,), getattr(self, name)) for name in ("retry", "roles", "notices")]
+        for loc, section in sections:
+            for key, value in _leaves(loc, section):
+                ruled = key[0] == "daemon" and key[1] in by_rule
+                file, line = ("", 0) if ruled else self.origin.get(key, ("", 0))
+                yield key, value, file, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +373,13 @@ def _settings(source: _Source) -> Settings:
     if source.faults or root is None or retry is None:
         raise BadSettings(sorted(source.faults, key=lambda fault: (fault.file, fault.line)))
     sections = {name: getattr(root, name) for name in ("daemon", "relay", "lines", "intake", "roles", "notices")}
-    return Settings(**sections, retry=retry, stages=MappingProxyType(stages), files=tuple(source.files))
+    return Settings(
+        **sections,
+        retry=retry,
+        stages=MappingProxyType(stages),
+        files=tuple(source.files),
+        origin=MappingProxyType(source.lines),
+    )
 
 
 class _Source:
@@ -382,7 +407,9 @@ class _Source:
         else:
             _merge(self.content, content)
             self.files.append(path)
-            self.lines.update({key: (str(path), line) for key, line in key_lines(text).items()})
+            lines = key_lines(text)
+            kept = {loc: place for loc, place in self.lines.items() if not _replaced(loc, lines)}
+            self.lines = kept | {loc: (str(path), line) for loc, line in lines.items()}
 
     def table(self, name: str) -> dict[str, Any]:
         found = self.content.get(name, {})
@@ -430,6 +457,27 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def _replaced(loc: Loc, lines: Mapping[Loc, int]) -> bool:
+    """Whether a key stands in a list that a later file wrote anew."""
+    return any(isinstance(part, int) and loc[:size] in lines for size, part in enumerate(loc))
+
+
+def _leaves(loc: Loc, value: Any) -> Iterator[tuple[Loc, Any]]:
+    """The settings in a section, by their keys."""
+    parts: list[tuple[str | int, Any]]
+    if isinstance(value, _Section):
+        parts = [(each.alias or name, getattr(value, name)) for name, each in type(value).model_fields.items()]
+    elif is_dataclass(value):  # what hides from a repr is nobody's to see, though no setting should be a secret
+        parts = [(each.name, getattr(value, each.name)) for each in fields(value) if each.init and each.repr]
+    elif isinstance(value, tuple) and value and all(isinstance(each, _Section) for each in value):
+        parts = list(enumerate(value))
+    else:
+        yield loc, value
+        return
+    for name, part in parts:
+        yield from _leaves((*loc, name), part)
 
 
 def _message(details: ErrorDetails) -> str:

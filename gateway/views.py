@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from gateway.control import MOST_ROWS, ListMail
+from gateway.control import MOST_ROWS, ListAudit, ListBlocklist, ListMail
 from gateway.rows import (
     AttemptRow,
     AuditRow,
@@ -58,6 +58,11 @@ class Scene:
 # -- Mail ----------------------------------------------------------------------------------------------------------
 
 _MAIL = "SELECT e.*, t.address AS touchpoint FROM entry AS e JOIN touchpoint AS t ON t.id = e.touchpoint_id"
+# SQLite takes the tables of a CROSS JOIN in this order: from a queue to its mail, and not through all mail there is.
+_MAIL_OF_QUEUE = (
+    "SELECT e.*, t.address AS touchpoint FROM assignment AS a CROSS JOIN entry AS e"
+    " JOIN touchpoint AS t ON t.id = e.touchpoint_id"
+)
 _STATES: dict[str, str] = {
     "open": "e.disposition = 'queued' AND e.closed = 0",
     "queued": "e.disposition = 'queued'",
@@ -71,12 +76,13 @@ _STATES: dict[str, str] = {
 def mails(tx: Tx, scene: Scene, asked: ListMail, *, queued_only: bool = False) -> Page[MailRow]:
     """A window of mail, the newest first; raises Refused for filters that make no sense."""
     where, params = _filters(scene, asked)
+    mail, number = (_MAIL_OF_QUEUE, "a.entry_id") if asked.ring_group else (_MAIL, "e.id")
     if queued_only:
         where.append("e.disposition = 'queued'")
     if asked.after:
-        where.append("e.id < :after")
+        where.append(f"{number} < :after")
         params["after"] = asked.after
-    sql = f"{_MAIL} WHERE {' AND '.join(where) or '1'} ORDER BY e.id DESC LIMIT :limit"
+    sql = f"{mail} WHERE {' AND '.join(where) or '1'} ORDER BY {number} DESC LIMIT :limit"
     limit = _limit(asked.limit)
     rows = tx.all(sql, {**params, "limit": limit + 1})
     return _window(_mail_rows(tx, scene, rows), limit)
@@ -196,7 +202,7 @@ def _filters(scene: Scene, asked: ListMail) -> tuple[list[str], dict[str, Value]
         where.append("e.touchpoint_id = :touchpoint")
         params["touchpoint"] = find(scene.directory, asked.touchpoint).id
     if asked.ring_group:
-        where.append("e.id IN (SELECT entry_id FROM assignment WHERE ring_group_id = :group)")
+        where += ["e.id = a.entry_id", "a.ring_group_id = :group", *(["a.open = 1"] if asked.state == "open" else [])]
         params["group"] = ring_group(scene.directory, asked.ring_group)
     if asked.unassigned:
         where.append("NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.entry_id = e.id)")
@@ -405,27 +411,27 @@ def _touchpoint_row(tp: Touchpoint, row: Row, counts: Row, pending: int, scene: 
     )
 
 
-def unassigned(tx: Tx) -> int:
-    """Open queued mail that is in no ring group's queue; counted up to 1,000."""
-    sql = (
-        "SELECT count(*) AS n FROM (SELECT 1 FROM entry AS e WHERE disposition = 'queued' AND closed = 0"
-        " AND NOT EXISTS (SELECT 1 FROM assignment AS a WHERE a.entry_id = e.id) LIMIT 1000)"
-    )
-    row = tx.one(sql)
-    return int(row["n"]) if row else 0
-
-
 def has_password(tx: Tx, touchpoint_id: int) -> bool:
     """Whether a password is kept for it."""
     return tx.one("SELECT 1 AS n FROM secret WHERE touchpoint_id = :id", {"id": touchpoint_id}) is not None
 
 
-def blocklist(tx: Tx, touchpoint_id: int, after: int, limit: int) -> Page[BlockRow]:
-    """A window of a touchpoint's blocklist, in the order of entry."""
-    sql = "SELECT * FROM blocked_sender WHERE touchpoint_id = :tp AND id > :after ORDER BY id LIMIT :limit"
-    rows = tx.all(sql, {"tp": touchpoint_id, "after": after, "limit": _limit(limit) + 1})
+def blocklist(tx: Tx, directory: Directory, asked: ListBlocklist) -> Page[BlockRow]:
+    """A window of a touchpoint's blocklist, or of all of them, in the order of entry; raises Refused."""
+    where, params = ["b.id > :after", "t.deleted_at = 0"], dict[str, Value](after=asked.after)
+    if asked.touchpoint:
+        where.append("b.touchpoint_id = :touchpoint")
+        params["touchpoint"] = find(directory, asked.touchpoint).id
+    if asked.text:
+        where.append("(b.pattern LIKE :text ESCAPE '\\' OR b.note LIKE :text ESCAPE '\\')")
+        params["text"] = f"%{_like(asked.text[:320])}%"
+    sql = (
+        "SELECT b.*, t.address AS touchpoint FROM blocked_sender AS b JOIN touchpoint AS t ON t.id = b.touchpoint_id"
+        f" WHERE {' AND '.join(where)} ORDER BY b.id LIMIT :limit"
+    )
+    rows = tx.all(sql, {**params, "limit": _limit(asked.limit) + 1})
     names = BlockRow.__dataclass_fields__
-    return _window([BlockRow(**{name: row[name] for name in names}) for row in rows], _limit(limit))
+    return _window([BlockRow(**{name: row[name] for name in names}) for row in rows], _limit(asked.limit))
 
 
 def template(tx: Tx, touchpoint_id: int, kind: str) -> TemplateRow:
@@ -449,21 +455,22 @@ def template(tx: Tx, touchpoint_id: int, kind: str) -> TemplateRow:
 
 def ring_groups(tx: Tx, directory: Directory, after: int, limit: int) -> Page[RingGroupRow]:
     """A window of the ring groups, by id."""
-    counts = {
-        row["id"]: row["n"]
-        for row in tx.all(
-            "SELECT a.ring_group_id AS id, count(*) AS n FROM entry AS e JOIN assignment AS a ON a.entry_id = e.id"
-            " WHERE e.disposition = 'queued' AND e.closed = 0 GROUP BY 1"
-        )
-    }
+    # Ids are given in the order of commits: the lowest one of a queue is the oldest.
+    sql = (
+        "SELECT q.id, q.number, e.accepted_at FROM (SELECT ring_group_id AS id, count(*) AS number,"
+        " min(entry_id) AS first FROM assignment WHERE open = 1 GROUP BY ring_group_id) AS q"
+        " JOIN entry AS e ON e.id = q.first"
+    )
+    queues = {row["id"]: (row["number"], row["accepted_at"]) for row in tx.all(sql)}
     linked: dict[int, list[str]] = {}
     for tp in directory.touchpoints.values():
         for number in tp.ring_groups:
             linked.setdefault(number, []).append(tp.address)
     groups = sorted((group for group in directory.ring_groups.values() if group.id > after), key=lambda group: group.id)
     made = [
-        RingGroupRow(id=g.id, name=g.name, touchpoints=tuple(linked.get(g.id, ())), open=counts.get(g.id, 0))
+        RingGroupRow(id=g.id, name=g.name, touchpoints=tuple(linked.get(g.id, ())), open=number, oldest_at=oldest)
         for g in groups[: _limit(limit) + 1]
+        for number, oldest in (queues.get(g.id, (0, 0.0)),)
     ]
     return _window(made, _limit(limit))
 
@@ -483,12 +490,24 @@ def relay_user(directory: Directory, name: str) -> RelayUserRow:
     return RelayUserRow(id=user.id, name=user.name, grants=grants, signature=user.signature, notify=user.notify)
 
 
-def audit(tx: Tx, after: int, limit: int) -> Page[AuditRow]:
+def audit(tx: Tx, asked: ListAudit) -> Page[AuditRow]:
     """A window of the audit, the newest first."""
-    sql = "SELECT * FROM audit WHERE :after = 0 OR id < :after ORDER BY id DESC LIMIT :limit"
-    rows = tx.all(sql, {"after": after, "limit": _limit(limit) + 1})
+    where, params = ["1"], dict[str, Value]()
+    if asked.subject:
+        where.append("subject = :subject")
+        params["subject"] = asked.subject
+    if asked.text:
+        fields = ("actor", "verb", "subject", "detail")
+        likes = " OR ".join(f"{name} LIKE :text ESCAPE '\\'" for name in fields)
+        where.append(f"({likes})")
+        params["text"] = f"%{_like(asked.text[:1000])}%"
+    if asked.after:
+        where.append("id < :after")
+        params["after"] = asked.after
+    sql = f"SELECT * FROM audit WHERE {' AND '.join(where)} ORDER BY id DESC LIMIT :limit"
+    rows = tx.all(sql, {**params, "limit": _limit(asked.limit) + 1})
     names = AuditRow.__dataclass_fields__
-    return _window([AuditRow(**{name: row[name] for name in names}) for row in rows], _limit(limit))
+    return _window([AuditRow(**{name: row[name] for name in names}) for row in rows], _limit(asked.limit))
 
 
 # -- Windows -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 from pipeline.line import Outcome, Trail, participants
 from pipeline.mail import Direction
 from pipeline.splice import pack
-from pipeline.store import Tx
+from pipeline.store import Row, Tx
 from pipeline.touchpoint import Touchpoint, normalise
 from pipeline.verdict import Action, HoldCause
 
@@ -171,11 +171,20 @@ def walks(tx: Tx, entry_id: int) -> int:
 
 
 def assign(tx: Tx, entry_id: int, ring_groups: Sequence[int]) -> None:
-    """Freeze which queues the mail is in; ring groups that are gone meanwhile are left out."""
+    """Put the mail into queues; ring groups that are gone meanwhile are left out."""
     tx.many(
         "INSERT OR IGNORE INTO assignment (ring_group_id, entry_id)"
         " SELECT id, :entry FROM ring_group WHERE id = :group",
         [{"entry": entry_id, "group": group} for group in ring_groups],
+    )
+
+
+def queues(tx: Tx, entry_id: int) -> list[Row]:
+    """The ring groups (``id``, ``name``) in whose queues a mail is, by name."""
+    return tx.all(
+        "SELECT g.id, g.name FROM assignment AS a JOIN ring_group AS g ON g.id = a.ring_group_id"
+        " WHERE a.entry_id = :id ORDER BY g.name",
+        {"id": entry_id},
     )
 
 

@@ -7,13 +7,13 @@ something else than PASS. It promises:
 - A walk that ends in HOLD or DEFER has no effects.
 - A released mail walks again from the start; the stage that held it answers "released by NAME".
 
-It never stores or sends anything, and has no clock: deadlines are set by whoever calls.
+It never stores or sends anything, and has no clock: deadlines are set, and stages timed, by whoever calls.
 """
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.conversation import Known
@@ -26,6 +26,8 @@ from pipeline.verdict import Action, Assign, Effect, HoldCause, Rewrite, Send, S
 
 Trail = tuple[tuple[str, str, str], ...]
 """(stage, action, reason) for each verdict, in order."""
+Observer = Callable[[str, Verdict | None], None]
+"""Is told of each stage when it has answered; None where it was stopped before it did."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,12 +66,14 @@ class Line:
 
     stages: tuple[tuple[str, Stage], ...]
 
-    async def walk(self, mail: Mail, context: Context, release: Release | None = None) -> Outcome:
+    async def walk(
+        self, mail: Mail, context: Context, release: Release | None = None, observe: Observer | None = None
+    ) -> Outcome:
         """Ask the stages in order until one does not pass."""
         trail: list[tuple[str, str, str]] = []
         verdicts: list[Verdict] = []
         for name, stage in self.stages:
-            verdict = await _ask(name, stage, mail, context)
+            verdict = await _ask(name, stage, mail, context, observe)
             if release is not None and name in release.stages and verdict.action is Action.HOLD:
                 verdict = passed(f"released by {release.by}", facts=verdict.facts)
             trail.append((name, verdict.action.value, verdict.reason))
@@ -81,11 +85,16 @@ class Line:
         return _merged(mail, context, tuple(trail), verdicts)
 
 
-async def _ask(name: str, stage: Stage, mail: Mail, context: Context) -> Verdict:
+async def _ask(name: str, stage: Stage, mail: Mail, context: Context, observe: Observer | None) -> Verdict:
+    verdict: Verdict | None = None
     try:
-        return _sound(await stage(mail, context))
+        verdict = _sound(await stage(mail, context))
     except Exception:
-        return held(HoldCause.STAGE_FAILED, f"stage {name} failed:\n{traceback.format_exc(limit=-8)[-4000:]}")
+        verdict = held(HoldCause.STAGE_FAILED, f"stage {name} failed:\n{traceback.format_exc(limit=-8)[-4000:]}")
+    finally:
+        if observe is not None:
+            observe(name, verdict)
+    return verdict
 
 
 def _sound(verdict: object) -> Verdict:

@@ -77,14 +77,18 @@ def content_type(headers: Headers) -> tuple[str, dict[str, str]]:
     match = _TYPE.match(value)
     if match is None:
         return "", {}
+    return match[1].lower(), parameters(value, match.end())
+
+
+def parameters(value: str, at: int = 0) -> dict[str, str]:
+    """The parameters in the value of a field (RFC 2045 section 5.1), the first of each name, names in lower case."""
     params: dict[str, str] = {}
-    at = match.end()
     for found in _PARAMETER.finditer(value, at):
         text = re.sub(r"\\(.)", r"\1", found[2]) if found[2] is not None else found[3]
         params.setdefault(found[1].lower(), text)
         if len(params) >= _MAX_PARAMETERS:
             break
-    return match[1].lower(), params
+    return params
 
 
 def scan_parts(opening: bytes, headers: Headers, *, whole: bool, depth: int = MAX_DEPTH) -> Structure:
@@ -101,8 +105,8 @@ def decoded(opening: bytes, part: Part, limit: int = 64 * 1024) -> bytes:
     if part.encoding == "quoted-printable":
         return binascii.a2b_qp(body)
     if part.encoding == "base64":
-        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body)
-        return base64.b64decode(letters[: len(letters) // 4 * 4])
+        letters = re.sub(rb"[^A-Za-z0-9+/]", b"", body.partition(b"=")[0])  # RFC 2045 section 6.8: "=" is the end
+        return base64.b64decode(letters[: len(letters) - (len(letters) % 4 == 1)] + b"==")
     return body
 
 

@@ -7,7 +7,7 @@ done. Ids are never used again. Passwords come here as argon2 hashes only.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.errors import Refused
@@ -24,10 +24,17 @@ class Actor:
     uid: int
     role: str
     """The roles that the person holds, joined by commas."""
+    via: str = ""
+    """Whence the person says to come; a claim, kept with the detail of each change."""
 
 
-def audit(tx: Tx, actor: Actor, verb: str, subject: str, now: float, detail: Mapping[str, Value]) -> int:
+Detail = Mapping[str, Value | Mapping[str, Value] | Sequence[str]]
+"""What a change was about: plain values, and ``was`` for those that they took the place of. Never a secret."""
+
+
+def audit(tx: Tx, actor: Actor, verb: str, subject: str, now: float, detail: Detail) -> int:
     """Write down a change, in the transaction that makes it; ``detail`` holds no secrets."""
+    said = {**detail, "via": actor.via} if actor.via else dict(detail)
     return tx.insert(
         "INSERT INTO audit (at, actor, uid, role, verb, subject, detail)"
         " VALUES (:at, :actor, :uid, :role, :verb, :subject, :detail)",
@@ -38,7 +45,7 @@ def audit(tx: Tx, actor: Actor, verb: str, subject: str, now: float, detail: Map
             "role": actor.role,
             "verb": verb,
             "subject": subject,
-            "detail": json.dumps(dict(detail), ensure_ascii=False),
+            "detail": json.dumps(said, ensure_ascii=False),
         },
     )
 

@@ -5,7 +5,7 @@
       WAITING --claimed--> ACTIVE --answered--> DONE(delivered) | WAITING, due later | FAILED | HELD
                            ACTIVE --silence after the data--> UNKNOWN --> HELD
       WAITING --decided--> DONE(queued | stopped) | HELD         (in: a mail that is walked again)
-      DONE(queued) --hold--> HELD          WAITING --hold--> HELD
+      DONE(queued) --hold--> HELD          WAITING --hold--> HELD          DONE(queued) --move--> DONE(queued)
       HELD --release--> WAITING            FAILED --retry--> WAITING
       WAITING | HELD | FAILED --drop--> DONE(dropped)
       start-up: ACTIVE with an attempt in phase ``data`` -> UNKNOWN -> HELD; any other ACTIVE -> WAITING
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline import entry, intake, outbox, strikes
+from pipeline import entry, intake, outbox, people, strikes
 from pipeline.entry import Born, Disposition, Origin, State
 from pipeline.errors import Refused
 from pipeline.intake import Accepted, DecidedPage
@@ -67,7 +67,11 @@ Also = Callable[[Tx], object]
 """What goes into the same commit as an act of a person: its audit row."""
 
 
-def nothing(tx: Tx) -> None:
+Moved = Callable[[Tx, tuple[str, ...], tuple[str, ...]], object]
+"""The same for a move, which tells it the ring groups before and after, by name."""
+
+
+def nothing(tx: Tx, *_: object) -> None:
     """For acts that nobody records."""
 
 
@@ -250,6 +254,13 @@ class Spool:
         """A closed mail needs somebody again."""
         await self._toggle(entry_id, also, closed=0)
 
+    async def move(self, entry_id: int, ring_groups: Sequence[str], also: Moved = nothing) -> bool:
+        """Put an open queued mail into the queues of these ring groups, by name, and no others; whether that is new.
+
+        Its trail stays: it tells of what was decided, the audit of what people did. Raises Refused.
+        """
+        return await self.store.write(lambda tx: _move(tx, entry_id, ring_groups, also))
+
     async def _act(self, verb: Verb, entry_id: int, actor: str, also: Also, reason: str = "") -> None:
         now = self._clock()
 
@@ -297,6 +308,22 @@ def _existing(tx: Tx, entry_id: int) -> Row:
     if row is None:
         raise Refused(f"there is no mail {entry_id}: see `postroom spool list`")
     return row
+
+
+def _move(tx: Tx, entry_id: int, ring_groups: Sequence[str], also: Moved) -> bool:
+    row = _existing(tx, entry_id)
+    if row["disposition"] != Disposition.QUEUED:
+        raise Refused(f"mail {entry_id} is {row['disposition'] or row['state']}: only mail in a queue can be moved")
+    if row["closed"]:
+        raise Refused(f"mail {entry_id} is closed; reopen it first: postroom queue reopen {entry_id}")
+    wanted = {people.ring_group_id(tx, name): name for name in dict.fromkeys(map(str.strip, ring_groups))}
+    before = {each["id"]: each["name"] for each in entry.queues(tx, entry_id)}
+    if wanted.keys() == before.keys():
+        return False
+    tx.run("DELETE FROM assignment WHERE entry_id = :id", {"id": entry_id})
+    entry.assign(tx, entry_id, list(wanted))
+    also(tx, tuple(before.values()), tuple(sorted(wanted.values())))
+    return True
 
 
 def _check(verb: Verb, row: Row) -> None:

@@ -214,7 +214,7 @@ def emit(value: Any) -> None:
     print(json.dumps(_with_times(encode(value)), ensure_ascii=True))
 
 
-_TIMES = frozenset({"at", "now", "internaldate", "state_since"})
+_TIMES = frozenset({"at", "now", "since", "internaldate", "state_since"})
 
 
 def _with_times(value: Any, name: str = "") -> Any:

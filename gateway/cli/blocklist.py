@@ -10,6 +10,7 @@ from gateway.cli.base import Column, add_limit, emit, listing, moment, say, verb
 if TYPE_CHECKING:
     from gateway.client import Client
 
+TOUCHPOINT = Column("TOUCHPOINT", lambda row: row.touchpoint, wide=True)
 COLUMNS = (
     Column("BLOCKED", lambda row: row.pattern, wide=True),
     Column("SINCE", lambda row: moment(row.added_at)),
@@ -25,11 +26,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     show = verb(
         them,
         "list",
-        "whom a touchpoint does not want to hear from",
+        "whom a touchpoint, or any touchpoint, does not want to hear from",
         _list,
-        examples="postroom blocklist list support@example.org",
+        examples="""postroom blocklist list
+                    postroom blocklist list support@example.org
+                    postroom blocklist list --text example.net""",
     )
-    show.add_argument("touchpoint", metavar="TOUCHPOINT")
+    show.add_argument("touchpoint", nargs="?", default="", metavar="TOUCHPOINT", help="only its blocklist")
+    show.add_argument("--text", default="", metavar="TEXT", help="only entries whose pattern or note holds this")
     add_limit(show)
     block = verb(
         them,
@@ -59,9 +63,9 @@ async def _list(client: Client, options: argparse.Namespace) -> int:
     return await listing(
         client,
         options,
-        lambda after, limit: ListBlocklist(touchpoint=options.touchpoint, after=after, limit=limit),
-        COLUMNS,
-        f"nobody is blocked for {options.touchpoint}",
+        lambda after, limit: ListBlocklist(touchpoint=options.touchpoint, text=options.text, after=after, limit=limit),
+        COLUMNS if options.touchpoint else (TOUCHPOINT, *COLUMNS),
+        f"no such entry is on the blocklist of {options.touchpoint or 'any touchpoint'}",
     )
 
 

@@ -1,15 +1,15 @@
-"""What ``queue``, ``spool`` and ``why`` share: showing mail, and acting on it by id."""
+"""What ``queue``, ``spool`` and ``why`` share: showing mail, reading it, and acting on it by id."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from gateway.cli.base import Column, Exit, emit, moment, page, positive, say, size, verb
+from gateway.cli.base import Column, Exit, emit, moment, page, positive, say, size, table, verb
 
 if TYPE_CHECKING:
     from gateway.client import Client
-    from gateway.control import LedgerRow, MailDetail, MailRow
+    from gateway.control import LedgerRow, MailDetail, MailRow, MailText
 
 
 def who(row: MailRow) -> str:
@@ -58,13 +58,14 @@ def act_verb(parent: Any, noun: str, name: str, summary: str, call: str, past: s
     return parser
 
 
-async def act(client: Client, options: argparse.Namespace) -> int:
-    """Make one call for each id; one that is refused does not stop the others."""
+async def act(client: Client, options: argparse.Namespace, **more: Any) -> int:
+    """Make one call for each id, with ``more`` in it; one that is refused does not stop the others."""
     from gateway import control
     from gateway.client import CallFailed
 
     call = getattr(control, options.call)
-    more = {"reason": options.reason} if getattr(options, "reason", "") else {}
+    if getattr(options, "reason", ""):
+        more["reason"] = options.reason
     code = Exit.OK
     for number in options.ids:
         try:
@@ -79,6 +80,55 @@ async def act(client: Client, options: argparse.Namespace) -> int:
             emit(row)
         say(f"mail {number} is {options.past}: {state(row)}")
     return code
+
+
+HEADERS = ("from", "to", "cc", "date", "subject")
+PARTS = (
+    Column("PART", lambda part: part.name or "(no name)", wide=True),
+    Column("TYPE", lambda part: part.type, wide=True),
+    Column("SIZE", lambda part: size(part.size), right=True),
+)
+
+
+def add_read(parent: Any, noun: str, name: str) -> None:
+    """The verb that reads one mail."""
+    parser = verb(
+        parent,
+        name,
+        "one mail as people read it: headers, text, and what else is in it",
+        read,
+        examples=f"postroom {noun} {name} 17\npostroom {noun} {name} 17 --all-headers",
+    )
+    parser.add_argument("id", type=positive, metavar="ID")
+    parser.add_argument("--all-headers", action="store_true", help="all header fields, in the order of the mail")
+
+
+async def read(client: Client, options: argparse.Namespace) -> None:
+    """One mail as people read it."""
+    from gateway.control import ReadText
+
+    mail = await client.call(ReadText(id=options.id))
+    emit(mail) if options.json else _tell_text(mail, all_headers=options.all_headers)
+
+
+def _tell_text(mail: MailText, *, all_headers: bool) -> None:
+    from gateway.text import safe_text
+
+    named = [(header.name.lower(), header) for header in mail.headers]
+    shown = mail.headers if all_headers else [each for wanted in HEADERS for name, each in named if name == wanted]
+    page((header.name, header.value) for header in shown)
+    print()
+    if mail.text:
+        print(safe_text(mail.text, multiline=True).rstrip("\n"))
+    if mail.parts:
+        print()
+        table(mail.parts, PARTS, "")
+    if mail.source == "none":
+        say("there is no text in it that can be shown")
+    if mail.source == "html":
+        say("it is written in HTML; this is its text, with the hosts of its links")
+    if mail.cut:
+        say(f"there is more of it; the whole mail: postroom spool export {mail.id} --to FILE")
 
 
 async def show(client: Client, options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from gateway.cli.base import Column, add_limit, emit, listing, say, verb, verbs
+from gateway.cli.base import Column, add_limit, emit, listing, moment, say, verb, verbs
 
 if TYPE_CHECKING:
     from gateway.client import Client
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     Column("RING GROUP", lambda row: row.name, wide=True),
     Column("OPEN", lambda row: row.open, right=True),
+    Column("OLDEST", lambda row: moment(row.oldest_at)),
     Column("TOUCHPOINTS", lambda row: " ".join(row.touchpoints), wide=True),
 )
 

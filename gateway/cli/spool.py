@@ -8,8 +8,22 @@ import sys
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from gateway.cli.base import Exit, Stop, add_limit, add_yes, confirm, listing, positive, say, verb, verbs
-from gateway.cli.mail import SPOOL, act, act_verb, show
+from gateway.cli.base import (
+    Column,
+    Exit,
+    Stop,
+    add_limit,
+    add_yes,
+    confirm,
+    emit,
+    listing,
+    positive,
+    say,
+    table,
+    verb,
+    verbs,
+)
+from gateway.cli.mail import SPOOL, act, act_verb, add_read, show
 
 if TYPE_CHECKING:
     from gateway.client import Client
@@ -50,6 +64,23 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_limit(listed)
     one = verb(them, "show", "one mail: where it is and why", show, examples="postroom spool show 17")
     one.add_argument("id", type=positive, metavar="ID")
+    add_read(them, "spool", "text")
+    shape = verb(
+        them,
+        "shape",
+        "how many minutes the mail has waited that still has to go out",
+        _shape,
+        examples="""postroom spool shape
+                    postroom spool shape --by touchpoint
+                    postroom spool shape --touchpoint support@example.org""",
+    )
+    shape.add_argument(
+        "--by",
+        choices=("destination", "touchpoint"),
+        default="destination",
+        help="one row for each destination domain (default), or for each touchpoint",
+    )
+    shape.add_argument("--touchpoint", default="", metavar="TOUCHPOINT", help="only mail of this touchpoint")
     act_verb(them, "spool", "retry", "try a failed or waiting mail now", "RetryMail", "to be tried again")
     held = act_verb(them, "spool", "hold", "set a waiting or queued mail aside", "HoldMail", "set aside")
     held.add_argument("--reason", default="", metavar="TEXT", help="why, for those who come later")
@@ -80,6 +111,25 @@ async def _list(client: Client, options: argparse.Namespace) -> int:
         SPOOL,
         "there is no such mail; all there is: postroom spool list --state all",
     )
+
+
+async def _shape(client: Client, options: argparse.Namespace) -> None:
+    from gateway.control import ShapeOutbox
+
+    shape = await client.call(ShapeOutbox(touchpoint=options.touchpoint, by=options.by))
+    if options.json:
+        emit(shape)
+        return
+    titles = (*map(str, shape.bounds), f"{shape.bounds[-1]}+")
+    columns = (
+        Column(options.by.upper(), lambda row: row.name, wide=True),
+        Column("TOTAL", lambda row: row.total, right=True),
+        Column("PARKED", lambda row: row.parked, right=True),
+        *(Column(title, lambda row, n=n: row.ages[n], right=True) for n, title in enumerate(titles)),  # type: ignore[misc]
+    )
+    table(shape.rows, columns, "nothing waits to go out")
+    if shape.more:
+        say(f"and {shape.more} more with less mail")
 
 
 async def _drop(client: Client, options: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ from gateway.cli.base import Column, common, emit, examples_of, moment, table
 
 if TYPE_CHECKING:
     from gateway.client import Client
-    from gateway.control import Batch, Event, Status, TouchpointRow
+    from gateway.control import Batch, Event, Stages, Status, TouchpointRow
 
 IN = (
     ("queued", "queued"),
@@ -34,8 +34,12 @@ OUT = (
 def add(parser: argparse.ArgumentParser) -> None:
     """Options."""
     parser.description = "The account, the touchpoints and what waits for a person."
-    parser.epilog = examples_of("postroom status\npostroom status --watch\npostroom status --json")
-    parser.add_argument("--watch", action="store_true", help="go on, and say what happens, until Ctrl-C")
+    parser.epilog = examples_of(
+        "postroom status\npostroom status --watch\npostroom status --stages\npostroom status --json"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--watch", action="store_true", help="go on, and say what happens, until Ctrl-C")
+    which.add_argument("--stages", action="store_true", help="rate and time of each station of a mail's way instead")
     common(parser)
     parser.set_defaults(work=_status)
 
@@ -74,8 +78,12 @@ TOUCHPOINTS = (
 
 
 async def _status(client: Client, options: argparse.Namespace) -> None:
-    from gateway.control import GetStatus, Snapshot
+    from gateway.control import GetStages, GetStatus, Snapshot
 
+    if options.stages:
+        stages = await client.call(GetStages())
+        emit(stages) if options.json else _show_stages(stages)
+        return
     if not options.watch:
         status = await client.call(GetStatus())
         emit(status) if options.json else _show(status)
@@ -102,8 +110,33 @@ def _show(status: Status) -> None:
         print(f"and {more} more; see: postroom touchpoint list")
     if status.needs_you:
         print("\nneeds you:")
-    for line in status.needs_you:
-        print(f"  {safe_text(line)}")
+    for need in status.needs_you:
+        about = f"{need.touchpoint}: {need.words}" if need.touchpoint else need.words
+        print(f"  {safe_text(f'{about}; {need.command}')}")
+
+
+def seconds(number: float) -> str:
+    """A duration for people; "-" for none."""
+    if number < 0.9995:
+        return f"{number * 1e3:.{3 if number < 0.00995 else 0}f} ms" if number else "-"
+    return f"{number:.1f} s"
+
+
+STAGES = (
+    Column("STATION", lambda row: row.name, wide=True),
+    Column("MAILS/S", lambda row: f"{row.rate:.1f}", right=True),
+    Column("P50", lambda row: seconds(row.p50), right=True),
+    Column("P95", lambda row: seconds(row.p95), right=True),
+    Column("P99", lambda row: seconds(row.p99), right=True),
+    Column("WAITING", lambda row: row.waiting, right=True),
+    Column("ERRORS/H", lambda row: row.errors_hour, right=True),
+    Column("TOTAL", lambda row: row.total, right=True),
+)
+
+
+def _show_stages(stages: Stages) -> None:
+    print(f"in {stages.rate_in:.1f} mails/s, out {stages.rate_out:.1f} mails/s, over the last minute\n")
+    table(stages.rows, STAGES, "there is no station")
 
 
 def _folded(line: str) -> str:

@@ -40,6 +40,18 @@ COLUMNS = (
     Column("QUEUED", lambda row: row.queued, right=True),
     Column("HELD", lambda row: row.held, right=True),
 )
+CAUSES = {
+    "network": "the server cannot be reached",
+    "timeout": "the server did not answer in time",
+    "certificate": "the server's certificate does not verify, so nothing was sent to it",
+    "throttled": "the provider asks for a pause",
+    "provider": "the server failed, or broke the protocol",
+    "disk-full": "there is no room on the disk of this host",
+    "credential": "the sign-in failed",
+    "blocked-access": "the password is right, yet the server lets nobody in with it",
+    "renumbered": "the server renumbered the folder",
+}
+"""What a ``Cause`` means, in words."""
 _DIRECTIONS = ("inbound", "outbound", "both")
 _ONE = "support@example.org"
 
@@ -59,6 +71,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listed.add_argument("--state", default="", help="only those that are new, connecting, connected, backoff or lost")
     add_limit(listed)
     _named(verb(them, "show", "one touchpoint's page", _show, examples=f"postroom touchpoint show {_ONE}"))
+    verb(them, "providers", "providers whose servers we know", _providers, examples="postroom touchpoint providers")
     _add_pages(them)
     _add_connection(them)
     _add_queues(them)
@@ -160,7 +173,18 @@ def _add_connection(them: Any) -> None:
     connect.add_argument("--since", type=day, metavar="DATE", help="take mail from that day on too")
     connect.add_argument("--plan", action="store_true", help="only show what would be taken")
     add_yes(connect)
-    _named(verb(them, "test", "try both halves; changes nothing", _test, examples=f"postroom touchpoint test {_ONE}"))
+    test = verb(
+        them,
+        "test",
+        "try both halves, or one, with the password that is kept or another; changes nothing",
+        _test,
+        examples=f"""postroom touchpoint test {_ONE}
+                     postroom touchpoint test {_ONE} --half sending --password-file ./password""",
+    )
+    _named(test)
+    add_password(test)
+    test.add_argument("--new-password", action="store_true", help="ask for the password, though one is kept")
+    test.add_argument("--half", choices=("receiving", "sending"), default="", help="only this one")
     activate = verb(
         them,
         "activate",
@@ -383,14 +407,16 @@ async def _connect(client: Client, options: argparse.Namespace) -> int:
 
     detail = await client.call(ShowTouchpoint(touchpoint=options.touchpoint))
     password = _password(options, detail)
-    if detail.imap is not None and not (options.yes and not options.plan):
+    if options.plan or (detail.imap is not None and not options.yes):
         plan = await client.call(PlanConnect(touchpoint=options.touchpoint, password=password, since=options.since))
         if options.plan and options.json:
             emit(plan)
         else:
             _tell_plan(plan)
         if options.plan:
-            return Exit.OK
+            return Exit.NOT_FOUND if plan.twin else Exit.OK
+        if plan.twin:
+            raise Stop(Exit.DATA, plan.twin)
         confirm(options, "Connect?")
     row = await client.call(ConnectTouchpoint(touchpoint=options.touchpoint, password=password, since=options.since))
     if options.json:
@@ -418,17 +444,51 @@ def _tell_plan(plan: PlanRow) -> None:
     for folder in plan.folders:
         say(f"{safe_text(folder.folder)}: {folder.there} mails are there, {folder.taken} of them would be taken")
     say(f"on the server: {plan.marks or 'nothing is changed'}; auto-replies to mail that is there already: none")
+    if plan.twin:
+        say(f"it cannot be connected: {plan.twin}")
 
 
 async def _test(client: Client, options: argparse.Namespace) -> int:
-    from gateway.control import TryTouchpoint
+    from gateway.control import ShowTouchpoint, TryTouchpoint
 
-    row = await client.call(TryTouchpoint(touchpoint=options.touchpoint))
+    detail = await client.call(ShowTouchpoint(touchpoint=options.touchpoint))
+    given = options.password_stdin or options.password_file or options.new_password
+    password = _password(options, detail) if given else None
+    row = await client.call(TryTouchpoint(touchpoint=options.touchpoint, password=password, half=options.half))
     if options.json:
         emit(row)
     else:
-        page([("receiving", row.receiving or "works"), ("sending", row.sending or "works")])
+        halves = {
+            "receiving": _half(detail.imap, row.receiving, row.receiving_cause),
+            "sending": _half(detail.smtp, row.sending, row.sending_cause),
+        }
+        page([(name, words) for name, words in halves.items() if options.half in ("", name)])
     return Exit.OK if row.works else Exit.NOT_FOUND
+
+
+def _half(server: ServerRow | None, trouble: str, cause: str) -> str:
+    """How a half stands: what that means, and what the server said."""
+    if not trouble:
+        return "works" if server else _server(server)
+    return f"{CAUSES.get(cause, cause)}: {trouble}" if cause else trouble
+
+
+async def _providers(client: Client, options: argparse.Namespace) -> None:
+    from gateway.control import ListPresets
+
+    for number, row in enumerate((await client.call(ListPresets())).rows):
+        if options.json:
+            emit(row)
+        else:
+            print("\n" if number else "", end="")
+            page(
+                [
+                    ("provider", f"{row.name}: {row.title}"),
+                    ("imap", _server(row.imap) if row.imap else "say it with --imap HOST:PORT:SECURITY"),
+                    ("smtp", _server(row.smtp) if row.smtp else "say it with --smtp HOST:PORT:SECURITY"),
+                    ("password", row.password),
+                ]
+            )
 
 
 async def _activate(client: Client, options: argparse.Namespace) -> None:

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway import __version__, control, views
 from gateway.control import Call, GetStatus, WhoAmI, sees_all
+from gateway.desk.house import HouseAnswers
+from gateway.desk.looking import Looking
 from gateway.desk.mail import Mails
+from gateway.desk.needs import needs, troubled
 from gateway.desk.parts import House, Parts
 from gateway.desk.people import People
 from gateway.desk.touchpoints import Touchpoints
 from gateway.events import Heard, HouseFact, MailFact, TouchpointFact
-from gateway.rows import Batch, Event, Me, Status, TouchpointRow
+from gateway.rows import Batch, Event, Me, NeedRow, Status, TouchpointRow
 from gateway.server import Caller
 from pipeline.account import account
 from pipeline.lifecycle import ConnectionState
 from pipeline.store import Tx
 
 if TYPE_CHECKING:
+    from gateway.journal import Journal
     from gateway.services import Services
     from gateway.settings import Settings
 
@@ -34,8 +38,7 @@ MOST_EVENTS = 200
 MOST_TOUCHPOINTS = 400
 """In a status; the rest is in ``touchpoint list``."""
 ACCOUNT_SECONDS = 1.0
-"""How old the account of a feed may be; counting costs time."""
-LONG_BACKOFF = 3600.0
+"""How old the account of a feed, and what waits for a person, may be; counting costs time."""
 
 Answer = Callable[[Any, Caller], Awaitable[Any]]
 
@@ -47,15 +50,23 @@ class Desk:
         self._parts = parts
         self._hostname = hostname
         self._started_at = started_at
-        self._account: tuple[float, Mapping[str, int]] = (float("-inf"), {})
+        self._told: tuple[float, Mapping[str, int], tuple[NeedRow, ...]] = (float("-inf"), {}, ())
+        self._counting = asyncio.Lock()
         self._running: set[asyncio.Future[Any]] = set()
         mails = Mails(parts)
         self._answers = self._table(Touchpoints(parts, mails.drop_all), People(parts), mails)
 
     def _table(self, touchpoints: Touchpoints, people: People, mails: Mails) -> dict[type[Call[Any]], Answer]:
+        house = HouseAnswers(self._parts)
+        looking = Looking(self._parts)
         return {
             control.WhoAmI: self._whoami,
             control.GetStatus: self._status,
+            control.GetStages: house.stages,
+            control.ListLog: looking.log,
+            control.ListSettings: looking.settings,
+            control.ShowRelay: house.relay,
+            control.ListPresets: looking.presets,
             control.ListAudit: people.audit,
             control.ListTouchpoints: touchpoints.search,
             control.ShowTouchpoint: touchpoints.show,
@@ -87,9 +98,12 @@ class Desk:
             control.ListMail: mails.search,
             control.ShowMail: mails.show,
             control.ReadContent: mails.content,
+            control.ReadText: mails.text,
+            control.ShapeOutbox: mails.shape,
             control.Why: mails.why,
             control.CloseMail: mails.close,
             control.ReopenMail: mails.reopen,
+            control.MoveMail: mails.move,
             control.RetryMail: mails.retry,
             control.HoldMail: mails.hold,
             control.ReleaseMail: mails.release,
@@ -115,18 +129,14 @@ class Desk:
         return Me(name=caller.name, uid=caller.uid, roles=roles, hostname=self._hostname, version=__version__)
 
     async def _status(self, call: GetStatus, caller: Caller) -> Status:
-        scene = self._parts.scene
+        scene, now = self._parts.scene, self._parts.clock()
         wanted = sorted(scene.directory.touchpoints.values(), key=lambda tp: tp.id)
+        trouble, moving = troubled(scene), scene.moving()
 
-        def work(tx: Tx) -> tuple[list[TouchpointRow], int, Mapping[str, int]]:
-            return (
-                views.touchpoints(tx, scene, wanted),
-                views.unassigned(tx),
-                account(tx, scene.moving()).as_dict(),
-            )
+        def work(tx: Tx) -> tuple[list[TouchpointRow], Mapping[str, int], tuple[NeedRow, ...]]:
+            return views.touchpoints(tx, scene, wanted), account(tx, moving).as_dict(), needs(tx, trouble, now)
 
-        rows, unassigned, figures = await self._parts.store.read(work)
-        now = self._parts.clock()
+        rows, figures, needs_you = await self._parts.store.read(work)
         all_of_it = sees_all(caller.roles)
         return Status(
             hostname=self._hostname,
@@ -136,7 +146,7 @@ class Desk:
             account=figures if all_of_it else {},
             touchpoints=tuple(sorted(rows, key=_worst_first)[:MOST_TOUCHPOINTS]),
             touchpoint_count=len(rows),
-            needs_you=tuple(_needs_you(rows, unassigned, now)) if all_of_it else (),
+            needs_you=needs_you if all_of_it else (),
         )
 
     async def batch(self, heard: Heard, caller: Caller) -> Batch:
@@ -152,13 +162,15 @@ class Desk:
         all_of_it = sees_all(caller.roles)
         if all_of_it:
             events += [Event(what=fact.what, words=fact.words) for fact in heard.facts if isinstance(fact, HouseFact)]
+        figures, needs_you = await self._figures() if all_of_it else (None, None)
         return Batch(
             boot=self._parts.events.boot,
             number=heard.number,
             events=tuple(events),
             left_out=left_out if all_of_it else 0,
             gap=heard.gap,
-            account=await self._figures() if all_of_it else None,
+            account=figures,
+            needs_you=needs_you,
         )
 
     async def _about_mail(self, facts: list[MailFact | TouchpointFact], caller: Caller) -> list[Event]:
@@ -184,12 +196,17 @@ class Desk:
         gone = [fact for fact in mine.values() if fact.id not in scene.directory.touchpoints]
         return found + [Event(what=fact.what, words=fact.words[:500], gone=fact.id) for fact in gone]
 
-    async def _figures(self) -> Mapping[str, int]:
-        now = self._parts.clock()
-        if abs(now - self._account[0]) >= ACCOUNT_SECONDS:
-            moving = self._parts.scene.moving()
-            self._account = (now, await self._parts.store.read(lambda tx: account(tx, moving).as_dict()))
-        return self._account[1]
+    async def _figures(self) -> tuple[Mapping[str, int], tuple[NeedRow, ...]]:
+        """The account, and what waits for a person."""
+        async with self._counting:  # all feeds wait for one count
+            now = self._parts.clock()
+            if abs(now - self._told[0]) >= ACCOUNT_SECONDS:
+                trouble, moving = troubled(self._parts.scene), self._parts.scene.moving()
+                found = await self._parts.store.read(
+                    lambda tx: (account(tx, moving).as_dict(), needs(tx, trouble, now))
+                )
+                self._told = (now, *found)
+            return self._told[1:]
 
 
 class Running(House, Protocol):
@@ -198,6 +215,11 @@ class Running(House, Protocol):
     @property
     def settings(self) -> Settings:
         """How this host runs."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """The log as far as it remembers."""
         ...
 
     @property
@@ -217,7 +239,16 @@ class FrontDesk(Desk):
     def __init__(self, house: Running) -> None:
         parts = house.services
         super().__init__(
-            Parts(store=parts.store, spool=parts.spool, house=house, events=parts.events, clock=parts.clock),
+            Parts(
+                store=parts.store,
+                spool=parts.spool,
+                house=house,
+                events=parts.events,
+                metrics=parts.metrics,
+                clock=parts.clock,
+                settings=house.settings,
+                journal=house.journal,
+            ),
             hostname=house.settings.hostname,
             started_at=house.started_at,
         )
@@ -226,26 +257,3 @@ class FrontDesk(Desk):
 def _worst_first(row: TouchpointRow) -> tuple[int, int]:
     order = (ConnectionState.LOST.value, ConnectionState.BACKOFF.value)
     return order.index(row.state) if row.state in order else len(order), row.id
-
-
-def _needs_you(rows: list[TouchpointRow], unassigned: int, now: float) -> list[str]:
-    lines = [
-        f"{row.address}: connection lost ({row.cause}); postroom touchpoint connect {row.address}"
-        for row in rows
-        if row.state == ConnectionState.LOST
-    ]
-    lines += [
-        f"{row.address}: no connection for {int((now - row.state_since) // 3600)} h ({row.cause}: {row.reason})"
-        for row in rows
-        if row.state == ConnectionState.BACKOFF and now - row.state_since > LONG_BACKOFF
-    ]
-    lines = lines[:20]
-    for number, words in (
-        (sum(row.held for row in rows), "held; postroom spool list --state held"),
-        (sum(row.unknown for row in rows), "of unknown outcome; postroom spool list --state unknown"),
-        (sum(row.failed for row in rows), "failed; postroom spool list --state failed"),
-        (unassigned, "queued for no ring group; postroom queue list --unassigned"),
-    ):
-        if number:
-            lines.append(f"{number} mail {words}")
-    return lines

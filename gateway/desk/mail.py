@@ -1,4 +1,4 @@
-"""Calls about mail: lists, one mail, its content, why, and what people do to it.
+"""Calls about mail: lists, one mail, its content and text, why, the shape of the outbox, and what people do to it.
 
 Agents see queued mail and nothing else; to them, other mail does not exist.
 """
@@ -6,28 +6,32 @@ Agents see queued mail and nothing else; to them, other mail does not exist.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Iterable
 
-from gateway import views
+from gateway import shapes, views
 from gateway.control import (
     LONGEST_CHUNK,
     CloseMail,
     DropMail,
     HoldMail,
     ListMail,
+    MoveMail,
     ReadContent,
+    ReadText,
     ReleaseMail,
     ReopenMail,
     RetryMail,
+    ShapeOutbox,
     ShowMail,
     Why,
     sees_all,
 )
 from gateway.desk.parts import Parts
 from gateway.events import MailFact, MailWhat
-from gateway.rows import Chunk, MailDetail, MailRow, Page, WhyAnswer
+from gateway.rows import Chunk, HeaderRow, MailDetail, MailRow, MailText, Page, PartRow, Shape, WhyAnswer
 from gateway.server import Caller
-from pipeline import people
+from pipeline import people, reading
 from pipeline.errors import Refused
 from pipeline.spool import Also
 from pipeline.store import Row, Tx
@@ -36,6 +40,10 @@ Act = Callable[[int, str, Also], Awaitable[None]]
 """A verb of the spool."""
 _MOST_ANSWERS = 5
 _DROPPED_AT_ONCE = 200
+_READ_AT_ONCE = 2
+"""Mails that are made readable at the same time: each costs memory, and the loop its share of the processor."""
+LONGEST_HEADERS = 300 * 1024
+"""Bytes of all headers' values on the wire, so that the line of a text stays below 1 MiB whatever is in it."""
 
 
 class Mails:
@@ -43,6 +51,7 @@ class Mails:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._reading = asyncio.Semaphore(_READ_AT_ONCE)
 
     async def search(self, call: ListMail, caller: Caller) -> Page[MailRow]:
         """The newest first."""
@@ -69,6 +78,22 @@ class Mails:
 
         return await self._parts.store.read(work)
 
+    async def text(self, call: ReadText, caller: Caller) -> MailText:
+        """As people read it."""
+
+        def work(tx: Tx) -> Chunk:
+            return views.content_window(tx, _visible(tx, call.id, caller), 0, reading.LOOKED_AT)
+
+        async with self._reading:
+            opening = await self._parts.store.read(work)
+            whole = opening.size <= len(opening.data)
+            return _mail_text(call.id, await asyncio.to_thread(reading.read, opening.data, whole=whole))
+
+    async def shape(self, call: ShapeOutbox, caller: Caller) -> Shape:
+        """The fullest first."""
+        parts = self._parts
+        return await shapes.shape(parts.store, parts.scene, call.touchpoint, call.by, parts.clock())
+
     async def why(self, call: Why, caller: Caller) -> WhyAnswer:
         """What became of a mail."""
         scene = self._parts.scene
@@ -89,6 +114,20 @@ class Mails:
     async def reopen(self, call: ReopenMail, caller: Caller) -> MailRow:
         """Not dealt with."""
         return await self._act("mail.reopen", call.id, caller, self._parts.spool.reopen)
+
+    async def move(self, call: MoveMail, caller: Caller) -> MailRow:
+        """Into these queues and no others; where it is there already, nothing happens."""
+        verb, now = "mail.move", self._parts.clock()
+
+        def also(tx: Tx, before: tuple[str, ...], after: tuple[str, ...]) -> None:
+            people.audit(tx, caller.actor, verb, f"mail {call.id}", now, {"from": before, "to": after})
+
+        await self._parts.store.read(lambda tx: _visible(tx, call.id, caller))
+        moved = await self._parts.spool.move(call.id, call.ring_groups, also)
+        row = await self._row(call.id)
+        if moved:
+            self._changed(row, verb, caller)
+        return row
 
     async def retry(self, call: RetryMail, caller: Caller) -> MailRow:
         """Now."""
@@ -128,11 +167,18 @@ class Mails:
     async def _act(self, verb: str, entry_id: int, caller: Caller, act: Act) -> MailRow:
         await self._parts.store.read(lambda tx: _visible(tx, entry_id, caller))
         await self._recorded(verb, entry_id, caller, act)
-        scene = self._parts.scene
-        row = (await self._parts.store.read(lambda tx: views.mail_rows(tx, scene, [entry_id])))[0]
-        self._parts.events.publish(MailFact(MailWhat.CHANGED, entry_id, row.touchpoint_id, f"{verb} by {caller.name}"))
+        row = await self._row(entry_id)
+        self._changed(row, verb, caller)
         self._parts.house.wake(row.touchpoint_id)
         return row
+
+    async def _row(self, entry_id: int) -> MailRow:
+        scene = self._parts.scene
+        return (await self._parts.store.read(lambda tx: views.mail_rows(tx, scene, [entry_id])))[0]
+
+    def _changed(self, row: MailRow, verb: str, caller: Caller) -> None:
+        """Let everybody know."""
+        self._parts.events.publish(MailFact(MailWhat.CHANGED, row.id, row.touchpoint_id, f"{verb} by {caller.name}"))
 
     async def _recorded(self, verb: str, entry_id: int, caller: Caller, act: Act) -> None:
         """Do it, with its audit row in the same commit."""
@@ -145,3 +191,25 @@ def _visible(tx: Tx, entry_id: int, caller: Caller) -> Row:
     if row["disposition"] != "queued" and not sees_all(caller.roles):
         raise Refused(f"there is no mail {entry_id} in a queue; see: postroom queue list")
     return row
+
+
+def _mail_text(entry_id: int, found: reading.Reading) -> MailText:
+    values = _fitting((value for _, value in found.fields), LONGEST_HEADERS)
+    return MailText(
+        id=entry_id,
+        headers=tuple(HeaderRow(name=name, value=value) for (name, _), value in zip(found.fields, values, strict=True)),
+        text=found.text,
+        source=found.source.value,
+        cut=found.cut,
+        parts=tuple(PartRow(name=part.name, type=part.type, size=part.size) for part in found.parts),
+    )
+
+
+def _fitting(values: Iterable[str], room: int) -> list[str]:
+    """The values as long as there is room for them on the wire, where a control character takes six bytes."""
+    kept = []
+    for value in values:
+        size = len(json.dumps(value, ensure_ascii=False).encode())
+        kept.append(value if size <= room else "…")
+        room -= min(size, room)
+    return kept

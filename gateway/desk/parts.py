@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from gateway import views
 from gateway.connecting import Survey
 from gateway.events import Events, TouchpointFact, TouchpointWhat
+from gateway.journal import Journal
+from gateway.metrics import Metrics
+from gateway.relay_watch import RelayWatch
 from gateway.rows import TouchpointRow
 from gateway.server import Caller
+from gateway.settings import Settings
 from gateway.views import Scene
 from pipeline import people
 from pipeline.directory import Directory
+from pipeline.errors import PostroomError
 from pipeline.lifecycle import ConnectionState
+from pipeline.people import Detail
 from pipeline.spool import Spool
-from pipeline.store import Store, Tx, Value
+from pipeline.store import Store, Tx
 
 T = TypeVar("T")
-Detail = Mapping[str, Value]
+Said = Detail | Callable[[Tx], Detail]
+"""The detail of a change; a function is asked in its transaction, before anything is changed."""
 _NONE: Detail = {}
+Tried = tuple[PostroomError | None, PostroomError | None]
+"""What is wrong with receiving and with sending; None with a half that works, is not there, or was not tried."""
 
 
 class House(Protocol):
@@ -29,6 +38,11 @@ class House(Protocol):
     @property
     def directory(self) -> Directory:
         """The current snapshot."""
+        ...
+
+    @property
+    def relay_watch(self) -> RelayWatch:
+        """What the relay is doing."""
         ...
 
     async def directory_changed(self, touchpoint_id: int | None) -> None:
@@ -58,8 +72,8 @@ class House(Protocol):
         """Prove both halves, refuse a mailbox that another touchpoint has, keep the password sealed, and connect."""
         ...
 
-    async def test(self, touchpoint_id: int) -> tuple[str, str]:
-        """Try both halves with what is kept: "" or what is wrong, for receiving and sending."""
+    async def test(self, touchpoint_id: int, password: str | None, half: str) -> Tried:
+        """Try ``receiving``, ``sending``, or "" for both, with what is kept or with this password; changes nothing."""
         ...
 
     async def skip_to_now(self, touchpoint_id: int) -> int:
@@ -75,22 +89,24 @@ class Parts:
     spool: Spool
     house: House
     events: Events
+    metrics: Metrics
     clock: Callable[[], float]
+    settings: Settings
+    journal: Journal
 
     @property
     def scene(self) -> Scene:
         """For the views."""
         return Scene(directory=self.house.directory, state_of=self.house.state_of, sends=self.house.sends)
 
-    async def change(
-        self, caller: Caller, verb: str, subject: str, work: Callable[[Tx], T], detail: Detail = _NONE
-    ) -> T:
+    async def change(self, caller: Caller, verb: str, subject: str, work: Callable[[Tx], T], detail: Said = _NONE) -> T:
         """Write with its audit row, in one commit."""
         now = self.clock()
 
         def both(tx: Tx) -> T:
+            said = detail(tx) if callable(detail) else detail
             result = work(tx)
-            people.audit(tx, caller.actor, verb, subject, now, detail)
+            people.audit(tx, caller.actor, verb, subject, now, said)
             return result
 
         return await self.store.write(both)
@@ -101,7 +117,7 @@ class Parts:
         verb: str,
         touchpoint_id: int,
         work: Callable[[Tx], object],
-        detail: Detail = _NONE,
+        detail: Said = _NONE,
         what: TouchpointWhat = TouchpointWhat.CHANGED,
     ) -> TouchpointRow:
         """Change a live touchpoint's page and let everybody know; its new row."""

@@ -45,7 +45,7 @@ class People:
         )
         await self._parts.house.directory_changed(None)
         group = self._parts.house.directory.ring_groups[number]
-        return RingGroupRow(id=group.id, name=group.name, touchpoints=(), open=0)
+        return RingGroupRow(id=group.id, name=group.name, touchpoints=(), open=0, oldest_at=0.0)
 
     async def delete_ring_group(self, call: DeleteRingGroup, caller: Caller) -> Done:
         """Never used ones only."""
@@ -106,4 +106,4 @@ class People:
 
     async def audit(self, call: ListAudit, caller: Caller) -> Page[AuditRow]:
         """The newest first."""
-        return await self._parts.store.read(lambda tx: views.audit(tx, call.after, call.limit))
+        return await self._parts.store.read(lambda tx: views.audit(tx, call))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from ipaddress import ip_address
 
-from gateway import views
+from gateway import connecting, views
 from gateway.control import (
     ActivateTouchpoint,
     Block,
@@ -29,7 +30,7 @@ from gateway.control import (
     Unblock,
     UnlinkRingGroup,
 )
-from gateway.desk.parts import Parts
+from gateway.desk.parts import Parts, Said
 from gateway.events import TouchpointFact, TouchpointWhat
 from gateway.presets import preset
 from gateway.rows import (
@@ -45,14 +46,16 @@ from gateway.rows import (
     TryRow,
 )
 from gateway.server import Caller
-from pipeline import touchpoints
-from pipeline.errors import Refused
+from pipeline import people, touchpoints
+from pipeline.directory import connection_from_json
+from pipeline.errors import PostroomError, Refused
 from pipeline.names import check_domain, check_name
-from pipeline.store import Tx
+from pipeline.store import Tx, Value
 from pipeline.touchpoint import Connection, Security, SentCopy, Server, Touchpoint
 from pipeline.touchpoints import TemplateKind
 
 _W = TouchpointWhat
+_HALVES = ("receiving", "sending")
 
 
 class Touchpoints:
@@ -126,9 +129,12 @@ class Touchpoints:
         """None leaves a thing as it is."""
         tp = self._find(call.touchpoint)
         changes = {name: getattr(call, name) for name in ("address", "name", "aliases", "signs_relayed")}
-        said = {name: str(value) for name, value in changes.items() if value is not None}
         return await self._parts.change_touchpoint(
-            caller, "touchpoint.edit", tp.id, lambda tx: touchpoints.edit(tx, tp.id, **changes), said
+            caller,
+            "touchpoint.edit",
+            tp.id,
+            lambda tx: touchpoints.edit(tx, tp.id, **changes),
+            _replacing(_words(changes), lambda tx: _page(tx, tp.id)),
         )
 
     async def duplicate(self, call: DuplicateTouchpoint, caller: Caller) -> TouchpointRow:
@@ -167,7 +173,7 @@ class Touchpoints:
             "touchpoint.direction",
             tp.id,
             lambda tx: touchpoints.set_direction(tx, tp.id, call.direction),
-            {"direction": call.direction.value},
+            _replacing({"direction": call.direction.value}, lambda tx: _page(tx, tp.id)),
         )
 
     # -- connection --------------------------------------------------------------------------------------------------
@@ -183,7 +189,12 @@ class Touchpoints:
             if elsewhere:
                 touchpoints.forget_secrets(tx, tp.id)
 
-        said = {name: str(value) for name, value in vars(call).items() if value is not None and name != "touchpoint"}
+        def said(tx: Tx) -> people.Detail:
+            """A preset changes more than is said: all that becomes another is told as it was."""
+            old, new = _way(connection_from_json(touchpoints.live(tx, tp.id)["connection"])), _way(connection)
+            asked = _words({name: value for name, value in vars(call).items() if name != "touchpoint"})
+            return {**asked, "was": {name: old[name] for name in old if name in asked or old[name] != new[name]}}
+
         await self._parts.change_touchpoint(caller, "touchpoint.connection", tp.id, work, said)
         return await self.show(ShowTouchpoint(touchpoint=str(tp.id)), caller)
 
@@ -191,6 +202,7 @@ class Touchpoints:
         """Changes nothing."""
         tp = self._reachable(call.touchpoint)
         found = await self._parts.house.plan(tp.id, call.password, call.since)
+        twin = await self._parts.store.read(lambda tx: connecting.twin(tx, tp, found))
         return PlanRow(
             server=found.identity.server,
             principal=found.identity.principal,
@@ -198,6 +210,7 @@ class Touchpoints:
                 FolderPlan(folder=each.folder.name, there=each.there, taken=each.taken) for each in found.folders
             ),
             marks=tp.connection.mark,
+            twin=twin,
         )
 
     async def connect(self, call: ConnectTouchpoint, caller: Caller) -> TouchpointRow:
@@ -210,8 +223,16 @@ class Touchpoints:
 
     async def test(self, call: TryTouchpoint, caller: Caller) -> TryRow:
         """Changes nothing."""
-        receiving, sending = await self._parts.house.test(self._reachable(call.touchpoint).id)
-        return TryRow(receiving=receiving, sending=sending)
+        if call.half and call.half not in _HALVES:
+            raise Refused(f"there is no half {call.half[:40]!a}; there are: {', '.join(_HALVES)}")
+        tp = self._reachable(call.touchpoint)
+        receiving, sending = await self._parts.house.test(tp.id, call.password, call.half)
+        return TryRow(
+            receiving=_trouble(receiving),
+            sending=_trouble(sending),
+            receiving_cause=_cause(receiving),
+            sending_cause=_cause(sending),
+        )
 
     def _reachable(self, named: str) -> Touchpoint:
         tp = self._find(named)
@@ -232,7 +253,9 @@ class Touchpoints:
             "touchpoint.activate",
             tp.id,
             lambda tx: touchpoints.activate(tx, tp.id, now),
-            {"start_now": int(call.start_now), "skipped": skipped},
+            _replacing(
+                {"active": 1, "start_now": int(call.start_now), "skipped": skipped}, lambda tx: _page(tx, tp.id)
+            ),
             _W.ACTIVATED,
         )
 
@@ -244,7 +267,8 @@ class Touchpoints:
             "touchpoint.deactivate",
             tp.id,
             lambda tx: touchpoints.deactivate(tx, tp.id),
-            what=_W.DEACTIVATED,
+            _replacing({"active": 0}, lambda tx: _page(tx, tp.id)),
+            _W.DEACTIVATED,
         )
 
     # -- queues, blocklist, texts ------------------------------------------------------------------------------------
@@ -273,8 +297,8 @@ class Touchpoints:
 
     async def blocklist(self, call: ListBlocklist, caller: Caller) -> Page[BlockRow]:
         """In the order of entry."""
-        tp = self._find(call.touchpoint)
-        return await self._parts.store.read(lambda tx: views.blocklist(tx, tp.id, call.after, call.limit))
+        directory = self._parts.house.directory
+        return await self._parts.store.read(lambda tx: views.blocklist(tx, directory, call))
 
     async def block(self, call: Block, caller: Caller) -> Done:
         """From now on."""
@@ -308,15 +332,64 @@ class Touchpoints:
         """None leaves a thing as it is."""
         tp, kind, now = self._find(call.touchpoint), _kind(call.kind), self._parts.clock()
         changes = {name: getattr(call, name) for name in ("active", "subject", "text", "html")}
-        said = {name: str(value)[:200] for name, value in changes.items() if value is not None}
         await self._parts.change_touchpoint(
             caller,
             f"{kind.value}.set",
             tp.id,
             lambda tx: touchpoints.set_template(tx, tp.id, kind, now, **changes),
-            said,
+            _replacing(_words(changes, 200), lambda tx: _text(views.template(tx, tp.id, kind))),
         )
         return await self.template(ShowTemplate(touchpoint=str(tp.id), kind=kind), caller)
+
+
+def _trouble(error: PostroomError | None) -> str:
+    return "" if error is None else str(error) or type(error).__name__
+
+
+def _cause(error: PostroomError | None) -> str:
+    return str(getattr(error, "cause", ""))
+
+
+# -- What the audit is told ----------------------------------------------------------------------------------------
+
+
+def _replacing(said: Mapping[str, Value], old: Callable[[Tx], Mapping[str, Value]]) -> Said:
+    """What is said, and what that takes the place of, as the transaction of the change finds it."""
+
+    def both(tx: Tx) -> people.Detail:
+        return {**said, "was": {name: value for name, value in old(tx).items() if name in said}}
+
+    return both
+
+
+def _words(changes: Mapping[str, object], most: int = 1000) -> dict[str, Value]:
+    """Changes as the audit keeps them; None changes nothing."""
+    known = {name: value for name, value in changes.items() if value is not None}
+    return {name: (" ".join(value) if isinstance(value, tuple) else str(value))[:most] for name, value in known.items()}
+
+
+def _page(tx: Tx, touchpoint_id: int) -> dict[str, Value]:
+    row = touchpoints.live(tx, touchpoint_id)
+    plain = {name: row[name] for name in ("address", "name", "direction", "active")}
+    aliases, signs = tuple(json.loads(row["aliases"])), bool(row["signs_relayed"])
+    return {**plain, **_words({"aliases": aliases, "signs_relayed": signs})}
+
+
+def _way(connection: Connection) -> dict[str, Value]:
+    """A connection in the words of ``SetConnection``."""
+    names = ("preset", "user", "ca_file", "sent_copy", "null_sender", "junk_folder", "mark")
+    servers = {"imap": connection.imap, "smtp": connection.smtp}
+    return _words(
+        {name: getattr(connection, name) for name in names}
+        | {half: f"{at.host}:{at.port}:{at.security}" if at else "" for half, at in servers.items()}
+    )
+
+
+def _text(row: TemplateRow) -> dict[str, Value]:
+    return _words({"active": row.active, "subject": row.subject, "text": row.text, "html": row.html}, 200)
+
+
+# -- What people write -----------------------------------------------------------------------------------------------
 
 
 def _kind(name: str) -> TemplateKind:

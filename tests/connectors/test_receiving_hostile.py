@@ -9,8 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from gateway.connectors import Fetched, Folder, FolderRole, Missing, Ref
-from gateway.connectors import imap_smtp as connector
+from gateway.connectors import Fetched, Folder, FolderRole, Missing, Ref, imap_smtp as connector
 from gateway.connectors.imap_smtp import WINDOW, ImapReceiving
 from gateway.connectors.imap_wire import Limits
 from pipeline.errors import CursorLost, ProviderFault, Refused, Throttled

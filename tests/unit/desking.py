@@ -8,15 +8,19 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway import settings
 from gateway.connecting import FolderSurvey, Survey
 from gateway.connectors import Folder, Identity
 from gateway.control import Role
 from gateway.desk import Desk, Parts
 from gateway.events import Events
+from gateway.journal import Journal
+from gateway.metrics import Metrics
+from gateway.relay_watch import RelayWatch
 from gateway.server import Caller, ControlServer, listen
 from pipeline import directory, touchpoints
 from pipeline.directory import Directory
-from pipeline.errors import AuthRequired
+from pipeline.errors import AuthRequired, NetworkFault, PostroomError
 from pipeline.lifecycle import ConnectionState
 from tests.unit.making import NOW, Room, a_room
 
@@ -33,6 +37,7 @@ class QuietHouse:
     states: dict[int, ConnectionState] = field(default_factory=dict)
     woken: list[int] = field(default_factory=list)
     passwords: dict[int, str | None] = field(default_factory=dict)
+    relay_watch: RelayWatch = field(default_factory=lambda: RelayWatch(clock=lambda: NOW))
 
     async def directory_changed(self, touchpoint_id: int | None) -> None:
         """Load it again."""
@@ -79,9 +84,12 @@ class QuietHouse:
         await self.room.store.write(work)
         return found
 
-    async def test(self, touchpoint_id: int) -> tuple[str, str]:
-        """Receiving works, sending does not."""
-        return "", "no answer"
+    async def test(
+        self, touchpoint_id: int, password: str | None, half: str
+    ) -> tuple[PostroomError | None, PostroomError | None]:
+        """Receiving works with the right password, sending does not."""
+        refused = AuthRequired("the server refused the login") if password not in (None, PASSWORD) else None
+        return refused if half != "sending" else None, NetworkFault("no answer") if half != "receiving" else None
 
     async def skip_to_now(self, touchpoint_id: int) -> int:
         """Three mails came meanwhile."""
@@ -97,6 +105,8 @@ class Office:
     events: Events
     desk: Desk
     socket: Path
+    metrics: Metrics
+    journal: Journal
 
 
 @asynccontextmanager
@@ -106,13 +116,24 @@ async def an_office(folder: Path) -> AsyncIterator[Office]:
         await room.store.write(lambda tx: directory.first_start(tx, bytes(range(48))))
         house = QuietHouse(room, await room.store.read(lambda tx: directory.load(tx, HOST)))
         events = Events("boot")
-        parts = Parts(store=room.store, spool=room.spool, house=house, events=events, clock=room.clock)
+        metrics = Metrics(("ingest", "ring_group"), ("ingest", "signature"))
+        journal = Journal()
+        parts = Parts(
+            store=room.store,
+            spool=room.spool,
+            house=house,
+            events=events,
+            metrics=metrics,
+            clock=room.clock,
+            settings=settings.load(None),
+            journal=journal,
+        )
         desk = Desk(parts, hostname=HOST, started_at=NOW)
         path = folder / "control.sock"
         server = ControlServer(desk, events, {role: f"nobody-{role}" for role in Role})
         await server.start(listen(path, ""))
         try:
-            yield Office(room, house, events, desk, path)
+            yield Office(room, house, events, desk, path, metrics, journal)
         finally:
             await server.close(remove=path)
 

@@ -34,6 +34,7 @@ from gateway.connectors import (
 )
 from gateway.events import Events, Fact, HouseFact, MailFact, TouchpointFact
 from gateway.flight import Flight
+from gateway.metrics import Metrics
 from gateway.post import Post
 from gateway.services import Budget, Services
 from pipeline import directory, touchpoints
@@ -490,6 +491,7 @@ async def _furnished(
         events=Events("boot"),
         flight=flight,
         budget=Budget(loaded.intake.memory_bytes),
+        metrics=Metrics((*loaded.lines.inbound, "says"), (*loaded.lines.outbound, "says")),
         inbound=_lines(stage, loaded, loaded.lines.inbound),
         outbound=_lines(stage, loaded, loaded.lines.outbound),
         directory=await real.read(lambda tx: directory.load(tx, HOST)),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline.bounce import MAX_MESSAGE_IDS, MAX_RECIPIENTS, Report, classify, read_bounce
 from tests.unit.deciding import content, decide_mail

@@ -211,7 +211,7 @@ def test_a_touchpoints_life(shell: Shell, password: str) -> None:
     shell("touchpoint", "link", "sales@example.org", "first")
     shell("touchpoint", "edit", "sales@example.org", "--name", "Sales desk", "--mark", "seen")
     shell("touchpoint", "test", "sales@example.org", code=Exit.NOT_FOUND)
-    assert shell.out.splitlines() == ["receiving  works", "sending    no answer"]
+    assert shell.out.splitlines() == ["receiving  works", "sending    the server cannot be reached: no answer"]
     shell("touchpoint", "duplicate", "sales@example.org", "b@example.org", "--name", "B")
     shell("touchpoint", "delete", "b@example.org", code=Exit.USAGE)
     assert "say --yes" in shell.err

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gateway import control
 from gateway.codec import BadValue, decode, encode
@@ -64,9 +63,15 @@ def test_methods_and_calls_are_named_once() -> None:
 
 
 # The matrix, written a second time and by hand: read it when it changes.
-READS = {"audit.list", "touchpoint.show", "blocklist.list", "template.show", "relay_user.list", "mail.why"}
-ALL = {"whoami", "status", "watch", "touchpoint.list", "ring_group.list", "mail.list", "mail.show", "mail.content"}
-QUEUE = {"mail.close", "mail.reopen"}
+READS = {
+    "stages", "log.list", "settings.list", "relay.show", "preset.list", "audit.list", "touchpoint.show",
+    "blocklist.list", "template.show", "relay_user.list", "mail.why", "mail.shape",
+}  # fmt: skip
+ALL = {
+    "whoami", "status", "watch", "touchpoint.list", "ring_group.list", "mail.list", "mail.show", "mail.content",
+    "mail.text",
+}  # fmt: skip
+QUEUE = {"mail.close", "mail.reopen", "mail.move"}
 OPS = {
     "touchpoint.plan", "touchpoint.connect", "touchpoint.test", "touchpoint.activate", "touchpoint.deactivate",
     "mail.retry", "mail.hold", "mail.release", "mail.drop",
@@ -89,17 +94,17 @@ def test_nobody_may_do_nothing() -> None:
     assert not any(control.allowed(example(rule.call), frozenset()) for rule in RULES)
 
 
-@pytest.mark.parametrize("name", ["PlanConnect", "ConnectTouchpoint", "AddRelayUser", "EditRelayUser"])
+@pytest.mark.parametrize("name", ["PlanConnect", "ConnectTouchpoint", "TryTouchpoint", "AddRelayUser", "EditRelayUser"])
 def test_passwords_do_not_show(name: str) -> None:
-    call = example(getattr(control, name))
-    assert call.password == "tÄxt"
-    assert "tÄxt" not in repr(call).replace("name='tÄxt'", "").replace("touchpoint='tÄxt'", "").replace(
-        "notify='tÄxt'", ""
-    ).replace("('tÄxt', 'tÄxt')", "")
+    call = replace(example(getattr(control, name)), password="open sesame")
+    assert "open sesame" not in repr(call)
+    assert "open sesame" in str(encode(call))
 
 
 def test_no_answer_has_a_field_for_a_secret() -> None:
     for rule in RULES:
+        if rule.call is control.ListPresets:
+            continue  # a preset's password says what sort of password a provider takes
         text = json.dumps(encode(example(control.reply_type(rule.call))))
         for word in ("password", "secret", "hash", "token"):
             assert f'"{word}"' not in text, rule.method

@@ -8,8 +8,7 @@ import email.policy
 import email.utils
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline.addresses import MAX_ADDRESSES, Address, scan_addresses
 from pipeline.header_writer import MAX_IDS, Encoded, compose, recheck, write_address, write_field, write_ids

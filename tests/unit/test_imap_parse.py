@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gateway.connectors import imap_parse as parse
 from gateway.connectors.imap_parse import Framer, Malformed, Response, TooBig

@@ -7,8 +7,7 @@ from itertools import product
 from typing import TypeAlias
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline import errors
 from pipeline.lifecycle import CONNECTION, ConnectionEvent, ConnectionState, after, event_of, joint, moves

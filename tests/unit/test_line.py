@@ -152,6 +152,27 @@ async def test_a_deadline_is_its_callers() -> None:
             await Line((("slow", Slow()),)).walk(MAIL, a_context())
 
 
+async def test_an_observer_is_told_of_each_stage_as_it_answered_or_was_stopped() -> None:
+    class Slow:
+        async def __call__(self, mail: Mail, context: Context) -> Verdict:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    told: list[tuple[str, Any]] = []
+    line = Line(
+        tuple({"one": Says(passed("fine")), "two": Says(held(HoldCause.BLOCKED, "why")), "slow": Slow()}.items())
+    )
+    released = Release(stages=("two",), by="desk")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await line.walk(MAIL, a_context(), released, lambda name, verdict: told.append((name, verdict)))
+    assert told == [("one", passed("fine")), ("two", held(HoldCause.BLOCKED, "why")), ("slow", None)]
+    told.clear()
+    line = Line((("bad", Says(ValueError("no luck"))), ("never", Says(passed("never")))))
+    await line.walk(MAIL, a_context(), None, lambda name, verdict: told.append((name, verdict and verdict.cause)))
+    assert told == [("bad", HoldCause.STAGE_FAILED)]
+
+
 # -- release -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,8 +6,7 @@ import email
 import email.message
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline.headers import Headers
 from pipeline.mime import MAX_DEPTH, MAX_PARTS, Structure, content_type, decoded, scan_parts
@@ -127,8 +126,8 @@ def test_content_type(value: str, kind: str, params: dict[str, str]) -> None:
 
 @pytest.mark.parametrize(
     "encoding, body, result",
-    [("7bit", b"a=20b", b"a=20b"), ("quoted-printable", b"a=20=\nb", b"a b"), ("BASE64", b"YWJj\nZGV", b"abc"),
-     ("base64", b"!!", b"")],
+    [("7bit", b"a=20b", b"a=20b"), ("quoted-printable", b"a=20=\nb", b"a b"), ("BASE64", b"YWJj\nZGV", b"abcde"),
+     ("base64", b"YWJjZA==\n-- \nfooter of a list", b"abcd"), ("base64", b"YWJjZ", b"abc"), ("base64", b"!!", b"")],
 )  # fmt: skip
 def test_decoded(encoding: str, body: bytes, result: bytes) -> None:
     data = f"Content-Transfer-Encoding: {encoding}\n\n".encode() + body

@@ -17,8 +17,7 @@ from pipeline.ledger import ItemState
 from pipeline.mail import OPENING, Mail
 from pipeline.stage import Context
 from pipeline.strikes import InHand, Strikes
-from pipeline.verdict import HoldCause as Why
-from pipeline.verdict import Verdict, held, passed
+from pipeline.verdict import HoldCause as Why, Verdict, held, passed
 from tests.unit.housing import BOTH, INBOX, JUNK, House, Session, Shelf, a_house, hurry
 from tests.unit.making import NOW, a_content
 

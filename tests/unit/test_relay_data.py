@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from gateway.smtp_data import MAX_LINE, DataReader, DataWriter, unfit
 from pipeline.errors import Poison

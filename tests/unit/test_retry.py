@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline.retry import BACKOFF_LONGEST, PENDING_LONGEST, Schedule, backoff, pending_delay
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from gateway import notices
-from gateway.connectors import Outcome as Sent
-from gateway.connectors import Outgoing, SendResult
+from gateway.connectors import Outcome as Sent, Outgoing, SendResult
 from pipeline import people, touchpoints
 from pipeline.errors import AuthRequired, NetworkFault, Poison
 from pipeline.lifecycle import ConnectionState

@@ -9,8 +9,7 @@ import email.policy
 import quopri
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pipeline.mail import OPENING, Direction, RelayUser
 from pipeline.quote import own_html_end, own_text_end, visible_text

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline import ledger
@@ -80,6 +79,7 @@ PEOPLE = {
     Verb.RELEASE: {("out", "held"), ("in", "held")},
     Verb.DROP: {(d, s) for d in ("in", "out") for s in ("waiting", "held", "failed")},
 }
+GROUPS = {"first": 1, "second": 2}
 picks = st.integers(0, 10_000)
 actions = st.sampled_from(
     [Action.PASS, Action.PASS, Action.PASS, Action.STOP, Action.HOLD, Action.DEFER, Action.REJECT]
@@ -350,6 +350,22 @@ class SpoolMachine(RuleBasedStateMachine):
         if row is not None:
             self.run((self.spool.reopen if reopen else self.spool.close)(row["id"], "desk"))
 
+    @rule(number=picks, groups=st.sets(st.sampled_from(["first", "second"])), knows=st.booleans())
+    def a_person_moves(self, number: int, groups: set[str], knows: bool) -> None:
+        row = self.pick(number, lambda each: not knows or (place(each) == "done queued" and not each["closed"]))
+        if row is None:
+            return
+        if place(row) != "done queued" or row["closed"]:
+            with suppress(Refused):
+                self.run(self.spool.move(row["id"], tuple(groups)))
+                raise AssertionError(f"moved a mail that is {place(row)}, closed {row['closed']}")
+            return
+        ids = ",".join(str(each) for each in sorted(GROUPS[name] for name in groups))
+        moved = self.run(self.spool.move(row["id"], tuple(groups)))
+        conversation, before = self.frozen[row["id"]]
+        assert moved == (before != ids)
+        self.frozen[row["id"]] = (conversation, ids)
+
     @rule(number=picks, action=actions, replies=st.booleans())
     def a_waiting_mail_is_walked(self, number: int, action: Action, replies: bool) -> None:
         row = self.pick(number, lambda each: each["direction"] == "in" and each["state"] == "waiting")
@@ -416,10 +432,11 @@ class SpoolMachine(RuleBasedStateMachine):
         assert now.cursor == self.cursor
 
     def check_frozen(self, now: Look) -> None:
-        """What a walk decided stays, and a mail is answered once."""
+        """What a walk decided stays where nobody moves it, a mail is answered once, and open queues are known."""
         for entry_id, found in now.decided.items():
             assert self.frozen.setdefault(entry_id, found) == found
         assert self.frozen.keys() == now.decided.keys()
+        assert now.strayed == 0
         replies = [row["seed"] for row in self.seen.values() if row["origin"] == "auto-reply"]
         assert len(replies) == len(set(replies))
 
@@ -455,6 +472,8 @@ class Look:
     cursor: str | None
     decided: dict[int, tuple[int, str]]
     """Entry -> (conversation, ring groups)."""
+    strayed: int
+    """Assignments that do not know whether their mail is open."""
     live: list[int]
     """Entries whose content is on its way."""
 
@@ -462,8 +481,13 @@ class Look:
 def look(tx: Tx) -> Look:
     decided = tx.all(
         "SELECT e.id, e.conversation_id,"
-        " (SELECT group_concat(a.ring_group_id) FROM assignment AS a WHERE a.entry_id = e.id) AS ring_groups"
+        " (SELECT group_concat(ring_group_id) FROM"
+        "  (SELECT ring_group_id FROM assignment WHERE entry_id = e.id ORDER BY ring_group_id)) AS ring_groups"
         " FROM entry AS e WHERE e.conversation_id <> 0"
+    )
+    strayed = tx.all(
+        "SELECT 1 FROM assignment AS a JOIN entry AS e ON e.id = a.entry_id"
+        " WHERE a.open <> (e.disposition = 'queued' AND e.closed = 0)"
     )
     return Look(
         account=account(tx, [1]),
@@ -471,6 +495,7 @@ def look(tx: Tx) -> Look:
         ledger=tx.all("SELECT remote_id, state, entry_id FROM ledger"),
         cursor=ledger.cursor(tx, 1, "INBOX"),
         decided={row["id"]: (row["conversation_id"], row["ring_groups"] or "") for row in decided},
+        strayed=len(strayed),
         live=[row["entry_id"] for row in tx.all("SELECT entry_id FROM attempt WHERE phase = 'data' ORDER BY entry_id")],
     )
 

@@ -214,6 +214,7 @@ CREATE INDEX entry_active ON entry (touchpoint_id) WHERE state = 'active';
 CREATE INDEX entry_state ON entry (state, disposition, id);
 CREATE INDEX entry_account ON entry (direction, origin, state, disposition);
 CREATE INDEX entry_open ON entry (touchpoint_id, id) WHERE disposition = 'queued' AND closed = 0;
+CREATE INDEX entry_open_by_id ON entry (id) WHERE disposition = 'queued' AND closed = 0;
 CREATE INDEX entry_message_id ON entry (message_id);
 CREATE INDEX entry_auto_reply ON entry (touchpoint_id, accepted_at) WHERE origin = 'auto-reply';
 CREATE INDEX entry_author ON entry (author, id);
@@ -255,12 +256,18 @@ CREATE TABLE walk (                  -- a trail: the verdicts of one walk of one
   PRIMARY KEY (entry_id, number)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE assignment (            -- frozen when the mail was decided
+CREATE TABLE assignment (            -- frozen when the mail was decided; a person may move the mail
   ring_group_id INTEGER NOT NULL REFERENCES ring_group (id),
   entry_id INTEGER NOT NULL REFERENCES entry (id),
+  open INTEGER NOT NULL DEFAULT 1,   -- the mail is queued and not closed: kept by the trigger, for the index
   PRIMARY KEY (ring_group_id, entry_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX assignment_entry ON assignment (entry_id);
+CREATE INDEX assignment_open ON assignment (open, ring_group_id, entry_id) WHERE open = 1;
+CREATE TRIGGER assignment_follows AFTER UPDATE OF disposition, closed ON entry WHEN new.direction = 'in'
+BEGIN
+  UPDATE assignment SET open = (new.disposition = 'queued' AND new.closed = 0) WHERE entry_id = new.id;
+END;
 
 CREATE TABLE conversation (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
