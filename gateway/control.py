@@ -627,9 +627,9 @@ def sees_all(roles: frozenset[Role]) -> bool:
     return not _READ.isdisjoint(roles)
 
 
-def method_of(call: Call[Any]) -> str:
+def method_of(call: Call[Any] | type[Call[Any]]) -> str:
     """The name of a call on the wire."""
-    return _BY_CALL[type(call)].method
+    return _BY_CALL[call if isinstance(call, type) else type(call)].method
 
 
 def reply_type(call: type[Call[Any]]) -> Any:

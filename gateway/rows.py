@@ -339,7 +339,7 @@ class NeedRow:
     kind: str
     """lost, backoff: a touchpoint; held, unknown, failed, unassigned: mail."""
     touchpoint: str
-    """Its address; "" where it is about mail."""
+    """Its address; "" where it is about mail, or about all the touchpoints that are not named one by one."""
     count: int
     """Mails that it is about; of a touchpoint, those that are kept for it."""
     since: float

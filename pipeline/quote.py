@@ -6,7 +6,6 @@ answer is a place to put a signature, never a reason to cut anything. Linear in 
 
 from __future__ import annotations
 
-import html
 import re
 
 _FROM = re.compile(
@@ -41,6 +40,8 @@ _TITLE = re.compile(
 )
 _RULE = re.compile(r"[_-]{5,}")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
+
+from pipeline.simplify import unescaped
 
 _TAG = re.compile(r"<!--|-->|<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})((?:\s[^<>]{0,2000})?)/?>")
 _QUOTING = re.compile(
@@ -91,7 +92,7 @@ def visible_text(markup: str) -> str:
         at = match.end()
     if not hidden:
         words.append(markup[at:])
-    return " ".join(html.unescape(" ".join(words)).split())
+    return " ".join(unescaped(" ".join(words)).split())
 
 
 def _first_quoted(lines: list[str]) -> int:

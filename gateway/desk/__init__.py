@@ -15,7 +15,7 @@ from gateway.control import Call, GetStatus, WhoAmI, sees_all
 from gateway.desk.house import HouseAnswers
 from gateway.desk.looking import Looking
 from gateway.desk.mail import Mails
-from gateway.desk.needs import needs, troubled
+from gateway.desk.needs import needs_you, troubled
 from gateway.desk.parts import House, Parts
 from gateway.desk.people import People
 from gateway.desk.touchpoints import Touchpoints
@@ -134,9 +134,9 @@ class Desk:
         trouble, moving = troubled(scene), scene.moving()
 
         def work(tx: Tx) -> tuple[list[TouchpointRow], Mapping[str, int], tuple[NeedRow, ...]]:
-            return views.touchpoints(tx, scene, wanted), account(tx, moving).as_dict(), needs(tx, trouble, now)
+            return views.touchpoints(tx, scene, wanted), account(tx, moving).as_dict(), needs_you(tx, trouble, now)
 
-        rows, figures, needs_you = await self._parts.store.read(work)
+        rows, figures, wanting = await self._parts.store.read(work)
         all_of_it = sees_all(caller.roles)
         return Status(
             hostname=self._hostname,
@@ -146,7 +146,7 @@ class Desk:
             account=figures if all_of_it else {},
             touchpoints=tuple(sorted(rows, key=_worst_first)[:MOST_TOUCHPOINTS]),
             touchpoint_count=len(rows),
-            needs_you=needs_you if all_of_it else (),
+            needs_you=wanting if all_of_it else (),
         )
 
     async def batch(self, heard: Heard, caller: Caller) -> Batch:
@@ -162,7 +162,7 @@ class Desk:
         all_of_it = sees_all(caller.roles)
         if all_of_it:
             events += [Event(what=fact.what, words=fact.words) for fact in heard.facts if isinstance(fact, HouseFact)]
-        figures, needs_you = await self._figures() if all_of_it else (None, None)
+        figures, wanting = await self._figures() if all_of_it else (None, None)
         return Batch(
             boot=self._parts.events.boot,
             number=heard.number,
@@ -170,7 +170,7 @@ class Desk:
             left_out=left_out if all_of_it else 0,
             gap=heard.gap,
             account=figures,
-            needs_you=needs_you,
+            needs_you=wanting,
         )
 
     async def _about_mail(self, facts: list[MailFact | TouchpointFact], caller: Caller) -> list[Event]:
@@ -203,7 +203,7 @@ class Desk:
             if abs(now - self._told[0]) >= ACCOUNT_SECONDS:
                 trouble, moving = troubled(self._parts.scene), self._parts.scene.moving()
                 found = await self._parts.store.read(
-                    lambda tx: (account(tx, moving).as_dict(), needs(tx, trouble, now))
+                    lambda tx: (account(tx, moving).as_dict(), needs_you(tx, trouble, now))
                 )
                 self._told = (now, *found)
             return self._told[1:]

@@ -35,7 +35,7 @@ def troubled(scene: Scene) -> Troubled:
     return found
 
 
-def needs(tx: Tx, trouble: Troubled, now: float) -> tuple[NeedRow, ...]:
+def needs_you(tx: Tx, trouble: Troubled, now: float) -> tuple[NeedRow, ...]:
     """What waits for a person, touchpoints first."""
     return (*_touchpoints(tx, trouble, now), *_mail(tx))
 
