@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline.simplify import unescaped
+
 _FROM = re.compile(
     r"from|von|de|da|van|från|fra|lähettäjä|od|feladó|от|від|kimden|expéditeur|remitente|mittente|afzender|από"
     r"|gönderen|差出人|发件人|寄件者|寄件人|보낸사람"
@@ -40,8 +42,6 @@ _TITLE = re.compile(
 )
 _RULE = re.compile(r"[_-]{5,}")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
-
-from pipeline.simplify import unescaped
 
 _TAG = re.compile(r"<!--|-->|<(/?)([a-zA-Z][a-zA-Z0-9]{0,20})((?:\s[^<>]{0,2000})?)/?>")
 _QUOTING = re.compile(

@@ -22,8 +22,9 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.servers.dovecot import Dovecot
     from tests.servers.postfix import Postfix
+    from tests.servers.tmux import Tmux
 
-SERVERS = ("dovecot", "postfix")
+SERVERS = ("dovecot", "postfix", "tmux")
 """Fixtures, and the modules of ``tests/servers`` behind them."""
 
 # The same examples each time, so that a red run is red again; POSTROOM_SEARCH=1 looks further.
@@ -98,12 +99,27 @@ def postfix(dovecot: Dovecot, server_directory: Callable[[str], Path]) -> Iterat
 
 
 @pytest.fixture
+def tmux(server_directory: Callable[[str], Path]) -> Iterator[Tmux]:
+    """A real terminal of 80x24, with nothing started in it."""
+    demand("tmux")
+    from tests.servers.tmux import Tmux
+
+    with Tmux(server_directory("tmux")) as terminal:
+        yield terminal
+
+
+@pytest.fixture
 def free_port() -> int:
     """A TCP port on loopback that nothing listens on now; bind to port 0 instead wherever you can."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--accept``: take screens and generated pages as they are now."""
+    parser.addoption("--accept", action="store_true", help="write golden screens and generated pages anew")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

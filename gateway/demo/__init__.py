@@ -2,7 +2,8 @@
 
 The story is ``story.py``, its daemon ``house.py``, its verdict ``reckoning.py``, its mail ``corpus.py`` (printed by
 ``press.py`` from ``texts.py`` and ``senders.py``). The provider is ``provider.py``: an IMAP and a submission server
-over mailboxes in memory, which also serve the tests. Needs no terminal, no root, and no network beyond loopback;
+over mailboxes in memory, which also serve the tests. At a terminal it lives on afterwards (``living.py``), and the
+terminal UI can be opened on it. Needs no terminal, no root, and no network beyond loopback;
 leaves nothing behind.
 """
 
@@ -17,7 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demo; 0 if everything adds up, 1 if not."""
     parser = argparse.ArgumentParser(prog="postroom demo", description="the main job on a provider in a box")
     parser.add_argument("--json", action="store_true", help="print the account as one JSON object")
-    parser.add_argument("--stay", action=argparse.BooleanOptionalAction, help="keep it running until Enter is pressed")
+    parser.add_argument(
+        "--stay", action=argparse.BooleanOptionalAction, help="let it live on, and offer the terminal UI on it"
+    )
     try:
         options = parser.parse_args(argv)
     except SystemExit as end:

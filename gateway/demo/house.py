@@ -56,7 +56,7 @@ mode = "submission"
 [intake]
 sweep_seconds = 1.0
 """
-_RUN = "import sys; from gateway.cli import main; sys.exit(main())"
+RUN = "import sys; from gateway.cli import main; sys.exit(main())"
 # What systemd tells a service is not meant for a daemon that the demo starts.
 _NOT_OURS = ("STATE_DIRECTORY", "RUNTIME_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC",
              "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES")  # fmt: skip
@@ -111,7 +111,7 @@ class House:
         environment = {name: value for name, value in os.environ.items() if name not in _NOT_OURS}
         with open(self.folder / "daemon.log", "wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", _RUN, "run", "--config", str(self.settings),
+                sys.executable, "-c", RUN, "run", "--config", str(self.settings),
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip
         self._stack.push_async_callback(self._stop)

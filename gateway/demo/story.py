@@ -14,6 +14,7 @@ Narration goes to stderr, the account to stdout.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import signal
@@ -27,7 +28,8 @@ from gateway.client import CallFailed, Unreachable
 from gateway.control import GetStatus
 from gateway.demo import corpus
 from gateway.demo.corpus import Submission
-from gateway.demo.house import PASSWORD, SIGNATURE, DemoFailed, House
+from gateway.demo.house import PASSWORD, RUN, SIGNATURE, DemoFailed, House
+from gateway.demo.living import live
 from gateway.demo.press import SALES, SUPPORT, TOUCHPOINTS, Item
 from gateway.demo.provider import Provider
 from gateway.demo.reckoning import Evidence, Reckoning, Taken, reckon
@@ -60,7 +62,7 @@ async def play(*, as_json: bool, stay: bool) -> int:
             reckoning = await _played(provider, house, until)
             _print(reckoning, as_json=as_json)
             if stay:
-                await _stay(house)
+                await _stay(provider, house)
             return 1 if reckoning.faults else 0
     except DemoFailed as failure:
         _tell(f"the demo failed: {failure}")
@@ -94,22 +96,50 @@ def _print(reckoning: Reckoning, *, as_json: bool) -> None:
         print(reckoning.line, flush=True)
 
 
-async def _stay(house: House) -> None:
-    """Keep everything running until Enter, with something to try."""
-    _tell("still running; try these in another terminal:")
-    for command in ("status", "queue list", "why tenant.1@houses.test"):
-        _tell(f"    postroom {command} --socket {house.socket}")
-    _tell("Enter ends it")
-    entered = asyncio.Event()
+async def _stay(provider: Provider, house: House) -> None:
+    """Keep everything alive, and offer the terminal UI on it, until somebody has seen enough."""
+    living = asyncio.create_task(live(provider, lambda each: _hand_in(house.relay_port, each)))
+    try:
+        _tell("the demo lives on: mail comes and goes, and every half minute the provider dies for 15 s")
+        _tell("try these in another terminal:")
+        for command in ("tui", "status", "queue list", "why tenant.1@houses.test"):
+            _tell(f"    postroom {command} --socket {house.socket}")
+        while True:
+            _tell("Enter opens the terminal UI on it; q and Enter ends the demo")
+            if (await _line()).strip().lower() in ("q", "quit", "exit"):
+                return
+            if not (sys.stdin.isatty() and sys.stdout.isatty()):
+                return
+            await _watch(house)
+    finally:
+        living.cancel()
+        await asyncio.gather(living, return_exceptions=True)
+
+
+async def _watch(house: House) -> None:
+    """The terminal UI in this terminal, until it is left."""
+    ui = await asyncio.create_subprocess_exec(sys.executable, "-c", RUN, "tui", "--socket", str(house.socket))
+    try:
+        await ui.wait()
+    finally:
+        if ui.returncode is None:
+            ui.terminate()
+            await ui.wait()
+
+
+async def _line() -> str:
+    """What is typed, up to Enter; "q" where there is nobody to type."""
+    typed: asyncio.Queue[str] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     def read() -> None:
-        sys.stdin.readline()
-        loop.call_soon_threadsafe(entered.set)
+        text = sys.stdin.readline() or "q"
+        with contextlib.suppress(RuntimeError):  # the loop has gone meanwhile
+            loop.call_soon_threadsafe(typed.put_nowait, text)
 
     # A daemon thread, since nothing can end a read of the terminal when Ctrl-C comes instead of Enter.
     threading.Thread(target=read, daemon=True).start()
-    await entered.wait()
+    return await typed.get()
 
 
 class _Story:

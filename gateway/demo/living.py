@@ -1,0 +1,61 @@
+"""The demo after its story: it lives on, so that somebody can watch it, and its provider dies again and again.
+
+Mail goes on arriving and going out. After a while the provider dies in the middle of a mail, stays away for some
+seconds while mail piles up on both sides, and comes back. Nothing here checks anything: what is seen is the daemon's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+from gateway.demo import corpus
+from gateway.demo.corpus import Submission
+from gateway.demo.press import Item
+from gateway.demo.provider import Provider
+
+MAIL_SECONDS = 1.5
+"""Between two mails that arrive."""
+UP_SECONDS, DOWN_SECONDS = 25.0, 15.0
+_RELAY_EVERY = 3
+"""One mail goes out for so many that come in."""
+
+Submit = Callable[[Submission], object]
+"""Hands a mail to the relay; blocks."""
+
+
+async def live(provider: Provider, submit: Submit, *, pace: float = 1.0) -> None:
+    """Go on until cancelled; ``pace`` 2 is twice as fast."""
+    await asyncio.gather(_mail(provider, submit, pace), _outages(provider, pace))
+
+
+async def _mail(provider: Provider, submit: Submit, pace: float) -> None:
+    going = _submissions()
+    for number, item in enumerate(_items(), 1):
+        await asyncio.sleep(MAIL_SECONDS / pace)
+        provider.deliver(item.to, item.content, item.folder)
+        if number % _RELAY_EVERY == 0:
+            with contextlib.suppress(Exception):  # a relay that says no is a thing to be watched, not an end
+                await asyncio.to_thread(submit, next(going))
+
+
+async def _outages(provider: Provider, pace: float) -> None:
+    while True:
+        await asyncio.sleep(UP_SECONDS / pace)
+        provider.kill()
+        await asyncio.sleep(DOWN_SECONDS / pace)
+        await provider.resume()
+
+
+def _items() -> Iterator[Item]:
+    """The corpus again and again, each time as new mail."""
+    while True:
+        yield from corpus.mails(time.time())
+
+
+def _submissions() -> Iterator[Submission]:
+    for number in itertools.count(1):
+        yield from corpus.submissions(time.time() + number)  # a second on, so that no Message-ID comes twice

@@ -1,0 +1,1 @@
+"""One file for each screen; ``VIEW`` in it is the screen's class."""

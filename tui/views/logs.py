@@ -1,0 +1,453 @@
+"""Screen 8: the daemon's log as it is written, the newest line last; and, on a page of its own, the audit of changes.
+
+Filtering is the daemon's work. Of the log at most ``MOST`` lines are kept here; what is older is asked for when the
+cursor comes near the first line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gateway.client import Unreachable
+from gateway.control import MOST_ROWS, AuditRow, ListAudit, ListLog, LogRow, Page, ShowMail, Why
+from gateway.text import safe_text
+from tui.acts import Act, Rows
+from tui.clean import clean
+from tui.frame import clock, moment
+from tui.keys import shown
+from tui.lines import Line, Piece, folded, line
+from tui.view import View
+from tui.vlist import Column, VList
+
+if TYPE_CHECKING:
+    from tui.app import TerminalUI
+
+MOST = 5_000
+"""Lines of the log that are kept here."""
+WINDOW = 200
+AROUND = 5
+"""Lines before and after one, as its context."""
+LEVELS = ("", "info", "warning", "error")
+_STYLES = {"warning": "warn", "error": "bad", "critical": "bad", "debug": "dim"}
+_MAIL = re.compile(r"\bmail[= ](\d{1,18})\b")
+_TOUCHPOINT = re.compile(r"\btouchpoint[= ](\d{1,18})\b")
+
+
+def _level(row: LogRow) -> Piece:
+    style = _STYLES.get(row.level, "")
+    return (row.level.upper() if style in ("warn", "bad") else row.level, style)
+
+
+def _whence(row: LogRow) -> str:
+    return row.logger.removeprefix("postroom.").removeprefix("gateway.")
+
+
+def _day(at: float) -> str:
+    """The day of the month and the time: what is remembered is younger than a month, nearly always."""
+    return moment(at)[8:]
+
+
+# -- One mail's whole walk -----------------------------------------------------------------------------------------
+
+
+async def _walk(view: View, rows: Rows) -> None:
+    """Ask for a mail by its number or Message-ID, and open what is known of it."""
+    from tui.dialogs import Field, Form
+
+    asked: list[str] = []
+
+    async def keep(values: dict[str, str]) -> None:
+        asked.append(values["mail"].strip())
+
+    hint = "its number here, or its Message-ID"
+    fields = [Field(name="mail", label="Mail", hint=hint, required=True)]
+    if await view.ui.ask(Form(view.ui, "one mail's whole walk", fields, keep)) is not None:
+        await open_walk(view.ui, asked[-1])
+
+
+async def open_walk(ui: TerminalUI, named: str) -> None:
+    """The page of a mail by its number, or what became of a Message-ID."""
+    from tui.views.mail import MailPage, WhyPage
+
+    if named.isascii() and named.isdigit():
+        await ui.open(MailPage(ui, int(named[:18])))
+    else:
+        await ui.open(WhyPage(ui, Why(message_id=named)))
+
+
+def _walk_act(screen: str) -> Act:
+    return Act(id=f"{screen}.walk", key="m", words="A mail's whole walk ...", run=_walk, on_row=False, bar=45,
+               calls=(Why, ShowMail), command="postroom why ID")  # fmt: skip
+
+
+# -- The log -------------------------------------------------------------------------------------------------------
+
+
+def _next_level(view: Logs, rows: Rows) -> None:
+    view.level = LEVELS[(LEVELS.index(view.level) + 1) % len(LEVELS)]
+    view.ui.say(f"level: {view.level} and worse" if view.level else "level: all")
+    view.filtered()
+
+
+def _follow(view: Logs, rows: Rows) -> None:
+    view.set_follow(not view.follow)
+    key = shown(view.ui.key("log.follow"))
+    view.ui.say("follows what is new" if view.follow else f"stands still; {key} follows again")
+
+
+async def _context(view: Logs, rows: Rows) -> None:
+    """The lines around one, whatever the filter leaves out."""
+    from tui.dialogs import Show
+
+    hit: LogRow = rows[0]
+    found = await view.ui.call(ListLog(after=hit.id + AROUND + 1, limit=2 * AROUND + 1))
+    around = [row for row in reversed(found.rows) if row.id >= hit.id - AROUND]
+    if all(row.id != hit.id for row in around):
+        view.ui.say("the daemon remembers this line no longer", "warn")
+        return
+    text = "\n".join(f"{'>' if row.id == hit.id else ' '} {clock(row.at)} {row.level} {row.text}" for row in around)
+    await view.ui.ask(Show(view.ui, f"the lines around {moment(hit.at)}", text))
+
+
+async def _audit(view: Logs, rows: Rows) -> None:
+    await view.ui.open(Audit(view.ui))
+
+
+def as_text(row: LogRow) -> str:
+    """A line of the log as ``postroom log`` writes it."""
+    return f"{moment(row.at)} {row.level:<8} {row.logger}: {row.text}"
+
+
+class Logs(View):
+    """The log, as far back as the daemon remembers."""
+
+    NAME = "logs"
+    TITLE = "Log"
+    EVERY = 1.0
+    PAUSE = 1.0
+    PREVIEW = 4
+    EMPTY = "the daemon remembers no such line"
+    COLUMNS = (
+        Column(title="time", cell=lambda row: _day(row.at), width=11),
+        Column(title="level", cell=_level, width=8),
+        Column(title="from", cell=_whence, width=10, keep=2),
+        Column(title="line", cell=lambda row: row.text.partition("\n")[0], width=24, grow=1),
+    )
+    ACTS: ClassVar[tuple[Act, ...]] = (
+        Act(id="log.level", key="l", words="Level", run=_next_level, on_row=False, bar=64, calls=(ListLog,),
+            command="postroom log list --level LEVEL"),
+        Act(id="log.follow", key="F", words="Follow", run=_follow, on_row=False, bar=63, calls=(ListLog,),
+            command="postroom log list --follow"),
+        Act(id="log.context", key="C", words="Context", run=_context, single=True, bar=62, calls=(ListLog,),
+            command="postroom log list"),
+        Act(id="log.audit", key="e", words="Audit", run=_audit, on_row=False, bar=65, calls=(ListAudit,),
+            command="postroom audit list"),
+        _walk_act("log"),
+    )  # fmt: skip
+
+    def __init__(self, ui: TerminalUI) -> None:
+        super().__init__(ui)
+        self.level = ""
+        self.follow = True
+        self._rows: list[LogRow] = []
+        """The oldest first."""
+        self._asked: tuple[str, str, float] | None = None
+        """What the rows are the answer to: level, text, and which start of the daemon, since that numbers them."""
+        self._older = False
+        """The daemon remembers lines that are older than the first."""
+
+    # -- loading -----------------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        self.check_role(ListLog, "the log")
+        wanted = (self.level, self.needle, self.ui.picture.started_at)
+        if self._asked != wanted:
+            page = await self.ui.call(ListLog(level=self.level, text=self.needle, limit=WINDOW))
+            self._rows, self._asked, self._older = list(reversed(page.rows)), wanted, page.next > 0
+        elif self.follow:
+            await self._newer()
+
+    async def _newer(self) -> None:
+        """What was written since the last line; if that is more than is kept here, the newest of it."""
+        level, text = self.level, self.needle
+        since = self._rows[-1].id if self._rows else 0
+        found: list[LogRow] = []
+        after = 0
+        while len(found) < MOST:
+            page = await self.ui.call(ListLog(level=level, text=text, since=since, after=after, limit=MOST_ROWS))
+            found += page.rows
+            if not (after := page.next):
+                break
+        if found:
+            kept = [] if after else self._rows
+            self._older = self._older or after > 0 or len(kept) + len(found) > MOST
+            self._rows = [*kept, *reversed(found)][-MOST:]
+
+    async def more(self) -> None:
+        asked = ListLog(level=self.level, text=self.needle, after=self._rows[0].id, limit=WINDOW)
+        page = await self.ui.call(asked)
+        self._rows = [*reversed(page.rows), *self._rows]
+        self._older = page.next > 0
+
+    def filtered(self) -> None:
+        self.reload(anew=True)
+        self.draw()
+
+    def widen(self) -> bool:
+        if self.level:
+            self.level = ""
+            self.filtered()
+            return True
+        return False
+
+    def on_vlist_moved(self, event: VList.Moved) -> None:
+        self._moved()
+
+    def nav(self, key: str) -> bool:
+        moved = super().nav(key)
+        if not self.full:
+            self._moved()
+            if key in ("G", "end"):
+                self.set_follow(True)
+        return moved
+
+    def _moved(self) -> None:
+        """A cursor that leaves the last line stays where it is; near the first one, older lines are asked for."""
+        assert self.list is not None
+        if self.list.cursor < len(self._rows) - 1:
+            self.follow = False
+        if self.list.cursor < self.list.page and self._rows and self._older and len(self._rows) < MOST:
+            self.on_vlist_near_end(VList.NearEnd(self.list))
+        self.title.set(self.title_line())
+
+    def set_follow(self, follow: bool) -> None:
+        """Stay at the newest line, or not."""
+        self.follow = follow
+        if follow:
+            self.reload()
+        self.draw()
+
+    # -- drawing -----------------------------------------------------------------------------------------------------
+
+    def show(self) -> None:
+        assert self.list is not None
+        self.list.set_rows(self._rows)
+        if self.follow and self.list.cursor < len(self._rows) - 1:
+            self.list.move_to(len(self._rows) - 1)
+
+    def title_line(self) -> Line:
+        parts: list[Piece] = [(" LOG", "title"), (f" {len(self._rows):,} lines", "")]
+        if self._older:
+            full = len(self._rows) >= MOST
+            parts.append((f" ({MOST:,} are kept here: filter for older ones)" if full else " and older ones", "dim"))
+        parts.append((f"   level: {self.level or 'all'}   filter: {self.needle or '-'}   ", ""))
+        parts.append(("following", "good") if self.follow else ("standing still", "warn"))
+        return tuple(parts)
+
+    def details(self, row: LogRow, width: int) -> Sequence[Line]:
+        head = line((f"{moment(row.at)}  ", "dim"), _level(row), (f"  {row.logger}", "dim"))
+        return [head, *(line(each) for each in folded(row.text, width - 1))]
+
+    # -- acts --------------------------------------------------------------------------------------------------------
+
+    def command(self) -> str:
+        from shlex import quote
+
+        level = f" --level {self.level}" if self.level else ""
+        text = f" --text {quote(self.needle)}" if self.needle else ""
+        return f"postroom log list{level}{text}" + (" --follow" if self.follow else "")
+
+    def value(self) -> str:
+        return as_text(self.current) if self.current else ""
+
+    def open(self, row: LogRow) -> None:
+        """The mail or the touchpoint that the line names; else the whole line."""
+        if found := _MAIL.search(row.text):
+            return self.ui.work(open_walk(self.ui, found[1]))
+        if (found := _TOUCHPOINT.search(row.text)) and int(found[1]) in self.ui.picture.touchpoints:
+            return self.ui.work(_open_touchpoint(self.ui, int(found[1])))
+        self.full = True
+        self.lay_out()
+        return self.draw_details()
+
+
+async def _open_touchpoint(ui: TerminalUI, number: int) -> None:
+    from tui.views.touchpoint import TouchpointPage
+
+    await ui.open(TouchpointPage(ui, number))
+
+
+# -- The audit -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """A row of the audit, with its detail read."""
+
+    row: AuditRow
+    detail: tuple[tuple[str, str], ...]
+    """Names and values; what a value took the place of stands before it."""
+    via: str
+
+    @property
+    def id(self) -> int:
+        """The row's."""
+        return self.row.id
+
+    @property
+    def subject(self) -> str:
+        """The row's."""
+        return self.row.subject
+
+
+def changed(raw: AuditRow) -> Changed:
+    """A row as it came: its detail is read before anything in it is made safe to show."""
+    row = clean(raw)
+    try:
+        detail = json.loads(raw.detail)
+    except (ValueError, RecursionError):
+        detail = None
+    if not isinstance(detail, dict):
+        return Changed(row=row, detail=(("", row.detail),) if row.detail else (), via="")
+    via = detail.pop("via", "")
+    return Changed(row=row, detail=tuple(_differences(detail)), via=_said(via) if via else "")
+
+
+def _differences(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    was = detail.get("was")
+    was = was if isinstance(was, dict) else {}
+    told = {name: value for name, value in detail.items() if name != "was" or not was}
+    if told.keys() == {"from", "to"}:
+        return [("", f"{_said(told['from'])} -> {_said(told['to'])}")]
+    made = [(name, f"{_said(was[name])} -> {_said(value)}" if name in was else _said(value))
+            for name, value in told.items()]  # fmt: skip
+    made += [(name, f"{_said(value)} -> (nothing)") for name, value in was.items() if name not in told]
+    return [(safe_text(name), text) for name, text in made]
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    text = safe_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False), multiline=True)
+    return text or "(nothing)"
+
+
+async def _log(view: Audit, rows: Rows) -> None:
+    await view.ui.back()
+
+
+def _who(each: Changed) -> str:
+    uid = f" ({each.row.uid})" if each.row.actor != str(each.row.uid) else ""
+    return f"{each.row.actor}{uid}"
+
+
+class Audit(View):
+    """Who changed what, the newest first."""
+
+    NAME = "audit"
+    TITLE = "Audit"
+    EVERY = 5.0
+    PREVIEW = 5
+    EMPTY = "no such change is written down"
+    COLUMNS = (
+        Column(title="time", cell=lambda each: moment(each.row.at)[5:-3], width=11),
+        Column(title="who (uid)", cell=_who, width=14, grow=1),
+        Column(title="did", cell=lambda each: each.row.verb, width=21, keep=8),
+        Column(title="to", cell=lambda each: each.row.subject, width=20, grow=2),
+        Column(title="change", cell=lambda each: ", ".join(f"{name} {text}".strip() for name, text in each.detail),
+               width=30, grow=3, keep=1, wide=True),
+    )  # fmt: skip
+    ACTS: ClassVar[tuple[Act, ...]] = (
+        Act(id="audit.log", key="e", words="Log", run=_log, on_row=False, bar=65, command="postroom log list"),
+        _walk_act("audit"),
+    )
+
+    def __init__(self, ui: TerminalUI, subject: str = "") -> None:
+        super().__init__(ui)
+        self._subject = subject
+        """Only changes of this touchpoint or mail; "" is all."""
+        self._rows: list[Changed] = []
+        self._asked: str | None = None
+        self._next = 0
+
+    async def _ask(self, after: int = 0) -> Page[AuditRow]:
+        self.check_role(ListAudit, "the audit")
+        if self.ui.link is None:
+            raise Unreachable("there is no connection to the daemon yet")
+        # The detail is JSON: it has to be read before it is made safe to show.
+        asked = ListAudit(subject=self._subject, text=self.needle, after=after, limit=100)
+        return await self.ui.link.raw(asked)
+
+    async def load(self) -> None:
+        wanted = self.needle
+        page = await self._ask()
+        first = self._rows[0].id if self._rows and self._asked == wanted else 0
+        new = [changed(row) for row in page.rows if row.id > first]
+        if first and len(new) < len(page.rows):
+            self._rows = [*new, *self._rows]
+        elif new or not first:
+            self._rows, self._next = new, page.next
+        self._asked = wanted
+
+    async def more(self) -> None:
+        if self._next:
+            page = await self._ask(self._next)
+            self._rows = [*self._rows, *map(changed, page.rows)]
+            self._next = page.next
+
+    def filtered(self) -> None:
+        self.reload(anew=True)
+        self.draw()
+
+    def show(self) -> None:
+        assert self.list is not None
+        self.list.set_rows(self._rows, more=self._next > 0)
+
+    def title_line(self) -> Line:
+        about = f" of {self._subject}" if self._subject else ""
+        more = " and older ones" if self._next else ""
+        return line((" AUDIT", "title"), f"{about} {len(self._rows):,} changes{more}   filter: {self.needle or '-'}")
+
+    def details(self, row: Changed, width: int) -> Sequence[Line]:
+        made = row.row
+        via = f", via {row.via}" if row.via else ""
+        told = [(f"{moment(made.at)}  {made.actor} (uid {made.uid}, {made.role or 'no role'}){via}", "dim")]
+        told.append((f"{made.verb}  {made.subject}", "head"))
+        told += [(f"{name}: {text}" if name else text, "") for name, text in row.detail]
+        return [line((each, style)) for text, style in told for each in folded(text, width - 1, "  ")]
+
+    def command(self) -> str:
+        from shlex import quote
+
+        subject = f" --subject {quote(self._subject)}" if self._subject else ""
+        return f"postroom audit list{subject}" + (f" --text {quote(self.needle)}" if self.needle else "")
+
+    def value(self) -> str:
+        if not self.current:
+            return ""
+        made = self.current.row
+        return f"{moment(made.at)} {made.actor} {made.verb} {made.subject} {made.detail}".rstrip()
+
+    def open(self, row: Changed) -> None:
+        subject = row.subject
+        if found := re.fullmatch(r"mail (\d{1,18})", subject):
+            return self.ui.work(open_walk(self.ui, found[1]))
+        known = self.ui.picture.touchpoints.values()
+        if (point := next((each for each in known if each.address == subject), None)) is not None:
+            return self.ui.work(_open_touchpoint(self.ui, point.id))
+        if row.row.verb.startswith("relay_user."):
+            return self.ui.work(_open_relay_user(self.ui, subject))
+        return self.ui.say(f"{subject or 'this'} has no page: it is no mail, and no touchpoint that there is now")
+
+
+async def _open_relay_user(ui: TerminalUI, name: str) -> None:
+    from tui.views.relay_users import RelayUsers
+
+    await ui.open(RelayUsers(ui, name))
+
+
+VIEW = Logs
