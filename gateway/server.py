@@ -56,6 +56,8 @@ MOST_SESSIONS_OF_ONE = 50
 MOST_CALLS = 16
 """Of one session at the same time; more wait in the socket."""
 BATCH_SECONDS = 0.1
+QUIET_SECONDS = 1.2
+"""After the last facts, the account is told once more: longer than the desk keeps a count."""
 SLOW_READER_SECONDS = 30.0
 LONGEST_VIA = 100
 log = logging.getLogger("postroom.control")
@@ -302,8 +304,14 @@ class _Session:
         return Snapshot(boot=self._events.boot, number=number, status=status)
 
     async def _feed(self, listener: Listener) -> None:
+        quiet = True
         while True:
-            heard = await listener.next()
+            try:
+                async with asyncio.timeout(None if quiet else QUIET_SECONDS):
+                    heard = await listener.next()
+                quiet = False
+            except TimeoutError:  # the account that went with the last facts may have been older than they
+                heard, quiet = Heard((), self._events.number, gap=False), True
             try:
                 batch = await self._desk.batch(heard, self._caller)
                 line = batch_line(batch)

@@ -49,6 +49,8 @@ class Act:
     kind: Kind = Kind.LOOK
     calls: tuple[type[Call[Any]], ...] = ()
     """What it asks of the daemon; decides who may do it."""
+    reads: tuple[type[Call[Any]], ...] = ()
+    """What the screen that it goes to asks while it loads; never a condition."""
     command: str = ""
     """The same thing on the command line; words in braces are taken from the row, capitals are to be filled in."""
     on_row: bool = True

@@ -620,23 +620,35 @@ class TerminalUI(App[int], inherit_bindings=False):
 
     async def undo(self) -> None:
         """Take back what was done last."""
+        from gateway.client import Unreachable
+
         if not self._done:
             self.say("there is nothing to take back")
             return
         undo = self._done.pop()  # what is refused once is not tried again and again
-        for call in undo.back:
-            await self.call(call)
+        try:
+            for call in undo.back:
+                await self.call(call)
+        except Unreachable:
+            self._done.append(undo)
+            raise
         self._undone.append(undo)
         self.did(f"taken back: {undo.words}")
 
     async def redo(self) -> None:
         """Do again what was taken back last."""
+        from gateway.client import Unreachable
+
         if not self._undone:
             self.say("there is nothing to do again")
             return
         undo = self._undone.pop()
-        for call in undo.again:
-            await self.call(call)
+        try:
+            for call in undo.again:
+                await self.call(call)
+        except Unreachable:
+            self._undone.append(undo)
+            raise
         self._done.append(undo)
         self.did(f"done again: {undo.words}")
 

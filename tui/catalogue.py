@@ -12,7 +12,7 @@ from tui.frame import SCREENS
 from tui.keys import shown
 from tui.view import View
 
-PAGES = ("touchpoint.TouchpointPage", "touchpoint.HistoryPage", "mail.MailPage", "mail.WhyPage", "logs.Audit",
+PAGES = ("touchpoint.TouchpointPage", "touchpoint.HistoryPage", "mail.MailPage", "mail.WhyPage", "audit.Audit",
          "relay_users.RelayUsers")  # fmt: skip
 """Views that are opened from screens."""
 

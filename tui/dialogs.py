@@ -20,7 +20,7 @@ from textual.widgets import Input, TextArea
 
 from gateway.client import CallFailed, Unreachable
 from tui.acts import Act
-from tui.glyphs import Glyphs
+from tui.glyphs import Glyphs, plain
 from tui.keys import name_of, shown
 from tui.lines import Line, cut, folded, line, strip
 from tui.link import words
@@ -86,10 +86,15 @@ class Dialog(ModalScreen[T], inherit_bindings=False):
         """Be as big as wanted, as far as the terminal allows."""
         width, height = self.wanted()
         size = self.ui.size
-        self.box.styles.width = min(max(width, len(self.FOOT) + 4), size.width - 4) + 2
+        self.box.styles.width = min(max(width, len(self.FOOT) + 6), size.width - 4) + 2
         self.box.styles.height = min(height, size.height - 3) + 2
-        self.box.border_title = _border(fit_title(self._title, self.box.styles.width.value - 6))  # type: ignore[union-attr]
-        self.box.border_subtitle = _border(self.FOOT)
+        self._write_borders()
+
+    def _write_borders(self) -> None:
+        """The title and the keys; Textual would cut them with a character of its own, and reads markup in a str."""
+        room = int(self.box.styles.width.value) - 8 if self.box.styles.width else 0
+        self.box.border_title = _border(fit_title(self._title, room), self.ui.glyphs)
+        self.box.border_subtitle = _border(fit_title(self.FOOT, room), self.ui.glyphs)
 
     def on_resize(self) -> None:
         self.lay_out()
@@ -118,10 +123,10 @@ def fit_title(text: str, width: float) -> str:
     return cut(text, max(int(width), 1)).rstrip()
 
 
-def _border(text: str) -> Any:
+def _border(text: str, glyphs: Glyphs) -> Any:
     from textual.content import Content
 
-    return Content(f" {text} ")  # never a str: Textual reads markup in those
+    return Content(f" {plain(text, glyphs)} ")
 
 
 # -- Lines of text -------------------------------------------------------------------------------------------------

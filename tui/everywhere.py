@@ -5,7 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from gateway.control import GetStages, GetStatus, ListPresets, ListTouchpoints, Watch, WhoAmI, Why
+from gateway.control import (
+    Call,
+    GetStages,
+    GetStatus,
+    ListBlocklist,
+    ListLog,
+    ListMail,
+    ListRingGroups,
+    ListSettings,
+    ListTouchpoints,
+    ShapeOutbox,
+    ShowMail,
+    ShowRelay,
+    ShowTemplate,
+    ShowTouchpoint,
+    Watch,
+    WhoAmI,
+    Why,
+)
 from tui.acts import Act, Rows
 from tui.frame import SCREENS
 from tui.keys import shown
@@ -243,8 +261,8 @@ async def _why(view: View, rows: Rows) -> None:
     values: dict[str, str] = {}
 
     async def keep(made: dict[str, str]) -> dict[str, str] | None:
-        if not any(value.strip() for value in made.values()):
-            return {"": "say at least one of the three"}
+        if not made["message_id"].strip() and not made["author"].strip():
+            return {"message_id": "say its Message-ID, or who sent it"}
         values.update(made)
         return None
 
@@ -265,11 +283,27 @@ async def show_why(ui: TerminalUI, question: Why) -> None:
     await ui.open(WhyPage(ui, question))
 
 
+LOADS: dict[str, tuple[str, tuple[type[Call[Any]], ...]]] = {
+    "overview": ("postroom status --stages", (GetStages,)),
+    "touchpoints": ("postroom touchpoint list", (ListTouchpoints, ShowTouchpoint)),
+    "queues": ("postroom ring-group list", (ListRingGroups,)),
+    "outbox": ("postroom spool shape", (ShapeOutbox,)),
+    "held": ("postroom spool list --state held", (ListMail, ShowMail)),
+    "replies": ("postroom auto-reply show TOUCHPOINT", (ShowTemplate,)),
+    "blocklist": ("postroom blocklist list", (ListBlocklist,)),
+    "logs": ("postroom log list", (ListLog,)),
+    "relay": ("postroom relay show", (ShowRelay,)),
+    "settings": ("postroom settings show", (ListSettings,)),
+}
+"""The command that shows what a screen shows, and the calls that it makes while it loads."""
+
+
 def _screen_act(digit: str, name: str, title: str) -> Act:
     async def go(view: View, rows: Rows) -> None:
         await view.ui.go(name)
 
-    return Act(id=f"go.{name}", key=digit, words=f"{title} screen", run=go, on_row=False)
+    command, reads = LOADS[name]
+    return Act(id=f"go.{name}", key=digit, words=f"{title} screen", run=go, on_row=False, reads=reads, command=command)
 
 
 EVERYWHERE: tuple[Act, ...] = (
@@ -302,8 +336,8 @@ EVERYWHERE: tuple[Act, ...] = (
     Act(id="ui.quit", key="Q ctrl+q", words="Quit", run=_quit, on_row=False),
     *(_screen_act(*each) for each in SCREENS),
 )  # fmt: skip
-ALWAYS = (Watch, GetStatus, GetStages, ListTouchpoints, ListPresets)
-"""Calls that the frame makes by itself; no key is needed."""
+ALWAYS = (WhoAmI, Watch, GetStatus, GetStages, ListTouchpoints)
+"""Calls that the frame makes by itself; no key is needed. The answer to GetStatus is what a watch begins with."""
 
 
 def places(ui: TerminalUI, text: str) -> list[Place]:
@@ -321,7 +355,7 @@ def places(ui: TerminalUI, text: str) -> list[Place]:
     if number.isascii() and number.isdigit() and int(number[:18]) > 0:
         place(f"mail {number}", "its page", lambda: _open_mail(ui, int(number[:18])))
     words = text.removeprefix("why").strip()
-    if words and (text.startswith("why") or "@" in words):
+    if "@" in words or words.startswith("<"):
         place(f"why {words}", "what became of that mail", lambda: show_why(ui, asked(words)))
     for digit, name, title in SCREENS:
         if folded in name or folded in title.casefold() or folded == digit:
@@ -337,10 +371,8 @@ def places(ui: TerminalUI, text: str) -> list[Place]:
 
 
 def asked(words: str) -> Why:
-    """A text as a question: a Message-ID, a sender, or words of a subject."""
-    if words.startswith("<"):
-        return Why(message_id=words)
-    return Why(author=words) if "@" in words else Why(subject=words)
+    """A text as a question: a Message-ID, or a sender."""
+    return Why(message_id=words) if words.startswith("<") else Why(author=words)
 
 
 async def _open_mail(ui: TerminalUI, number: int) -> None:

@@ -81,22 +81,24 @@ class StateLine(_OneLine):
         else:
             left, right = self._alone(), line(clock)
         room = width - len(text_of(right))
+        if picture.connected and len(text_of(left)) > room:
+            left = self._well(rates=False)
         shown_left = _cut(left, room)
         return line(*shown_left, " " * (room - len(text_of(shown_left))), *right)
 
-    def _well(self) -> Line:
+    def _well(self, *, rates: bool = True) -> Line:
         picture = self.ui.picture
         counts = picture.states()
         parts: list[Piece] = [(f" {cut(picture.hostname.split('.')[0], 16)} ", "strong"), (" ", "")]
+        if (difference := picture.difference()) not in (0, None):
+            parts += [(f"DIFFERENCE {difference}", "alarm"), ("  ", "")]
+        if self.ui.paused:
+            parts.append(("PAUSED  ", "warn"))
         told = [(f"{counts[name]} {words}", style) for name, words, style in _STATES if counts.get(name)]
         for number, piece in enumerate(told or [("no touchpoint yet", "dim")]):
             parts += [(" · ", "dim"), piece] if number else [piece]
-        if (stages := self.ui.stages) is not None:
+        if rates and (stages := self.ui.stages) is not None:
             parts.append((f"  in {stages.rate_in:.1f}/s out {stages.rate_out:.1f}/s", ""))
-        if (difference := picture.difference()) not in (0, None):
-            parts.append((f"  DIFFERENCE {difference}", "alarm"))
-        if self.ui.paused:
-            parts.append(("  PAUSED", "warn"))
         return tuple(parts)
 
     def _alone(self) -> Line:

@@ -18,7 +18,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.:-=+*#"
 _ROWS = (0x00, 0x40, 0x44, 0x46, 0x47), (0x00, 0x80, 0xA0, 0xB0, 0xB8)  # left and right half of a braille cell
 # Drawn by us, and by safe_text (the ellipsis); what mail and people wrote is never translated.
-_TO_ASCII = str.maketrans({"·": "|", "─": "-", "│": "|", "┌": "+", "┐": "+", "└": "+", "┘": "+", "…": "~", "→": ">"})
+_TO_ASCII = str.maketrans("·─│┌┐└┘…→←↑↓", "|-|++++~><^v")
 
 
 def spark(counts: Sequence[int], width: int, glyphs: Glyphs) -> str:

@@ -12,7 +12,8 @@ from tui.glyphs import Glyphs
 from tui.lines import STYLES, Line, strip, text_of
 
 Make = Callable[[int], Sequence[Line]]
-"""Lines for a width in cells."""
+"""Lines for a width in cells, which is never less than NARROWEST."""
+NARROWEST = 24
 
 
 class Pager(Widget, can_focus=True):
@@ -39,7 +40,7 @@ class Pager(Widget, can_focus=True):
         self._make = make
         if not keep:
             self.top = 0
-        self._lines = make(self.size.width) if self.size.width else ()
+        self._lines = make(max(self.size.width, NARROWEST)) if self.size.width else ()
         self._place()
         self.redraw()
 
@@ -106,7 +107,7 @@ class Pager(Widget, can_focus=True):
             self.refresh(*changed)
 
     def on_resize(self) -> None:
-        self._lines = self._make(self.size.width)
+        self._lines = self._make(max(self.size.width, NARROWEST))
         self._place()
         self.redraw(all_of_it=True)
 

@@ -264,7 +264,8 @@ class View(Container):
 
     def on_vlist_moved(self, event: VList.Moved) -> None:
         event.stop()
-        self.draw_details()
+        if self.current is None or self.current != self._detailed:
+            self.draw_details()
 
     def on_vlist_near_end(self, event: VList.NearEnd) -> None:
         event.stop()

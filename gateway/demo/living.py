@@ -19,7 +19,8 @@ from gateway.demo.provider import Provider
 
 MAIL_SECONDS = 1.5
 """Between two mails that arrive."""
-UP_SECONDS, DOWN_SECONDS = 25.0, 15.0
+FIRST_UP_SECONDS, UP_SECONDS, DOWN_SECONDS = 10.0, 30.0, 12.0
+"""How long the provider lives before it dies for the first time, and afterwards; and how long it stays away."""
 _RELAY_EVERY = 3
 """One mail goes out for so many that come in."""
 
@@ -27,27 +28,29 @@ Submit = Callable[[Submission], object]
 """Hands a mail to the relay; blocks."""
 
 
-async def live(provider: Provider, submit: Submit, *, pace: float = 1.0) -> None:
-    """Go on until cancelled; ``pace`` 2 is twice as fast."""
-    await asyncio.gather(_mail(provider, submit, pace), _outages(provider, pace))
+async def live(provider: Provider, submit: Submit) -> None:
+    """Go on until cancelled."""
+    await asyncio.gather(_mail(provider, submit), _outages(provider))
 
 
-async def _mail(provider: Provider, submit: Submit, pace: float) -> None:
+async def _mail(provider: Provider, submit: Submit) -> None:
     going = _submissions()
     for number, item in enumerate(_items(), 1):
-        await asyncio.sleep(MAIL_SECONDS / pace)
+        await asyncio.sleep(MAIL_SECONDS)
         provider.deliver(item.to, item.content, item.folder)
         if number % _RELAY_EVERY == 0:
             with contextlib.suppress(Exception):  # a relay that says no is a thing to be watched, not an end
                 await asyncio.to_thread(submit, next(going))
 
 
-async def _outages(provider: Provider, pace: float) -> None:
+async def _outages(provider: Provider) -> None:
+    up = FIRST_UP_SECONDS
     while True:
-        await asyncio.sleep(UP_SECONDS / pace)
+        await asyncio.sleep(up)
         provider.kill()
-        await asyncio.sleep(DOWN_SECONDS / pace)
+        await asyncio.sleep(DOWN_SECONDS)
         await provider.resume()
+        up = UP_SECONDS
 
 
 def _items() -> Iterator[Item]:

@@ -191,3 +191,23 @@ def test_copying_reaches_the_clipboard_of_the_terminal(tmux: Tmux, daemon: Daemo
     tmux.shows("TOUCHPOINTS 1 of 1")
     tmux.keys("Q")
     tmux.until(lambda: tmux.ended, "it ends")
+
+
+def test_the_demo_ends_by_offering_itself_to_be_watched(tmux: Tmux, folder: Path) -> None:
+    own = {"XDG_STATE_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    tmux.start([sys.executable, "-m", "gateway.cli", "demo"], own, ROOT)
+    tmux.shows("lost 0", "Enter opens the terminal UI", patience=60)
+    tmux.keys("Enter")
+    tmux.shows("PIPELINE", "NEEDS YOU", "LIVE")
+    tmux.shows("3 retry")  # the provider is dead
+    tmux.keys("2")
+    tmux.shows("~ retry")
+    tmux.shows("3 ok", "+ connected")  # and back
+    tmux.keys("1")
+    tmux.shows("difference 0")
+    tmux.keys("Q")
+    tmux.shows("q and Enter ends the demo")
+    tmux.type("q")
+    tmux.keys("Enter")
+    tmux.until(lambda: tmux.ended, "it ends")
+    assert tmux.code == 0

@@ -15,7 +15,8 @@ from pipeline.errors import Refused
 from tests.tui.canned import NOW, Canned, served, short, status, touchpoint, until
 from tests.tui.screen import Clock, Terminal, terminal
 from tui.views import logs
-from tui.views.logs import Audit, Logs, changed
+from tui.views.audit import Audit, changed
+from tui.views.logs import Logs
 
 LEVELS = ("debug", "info", "warning", "error", "critical")
 

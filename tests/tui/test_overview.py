@@ -16,8 +16,11 @@ from tests.tui.canned import ACCOUNT, NOW, Canned, mail, need, served, short, st
 from tests.tui.screen import Clock, Terminal, terminal
 from tui.glyphs import Glyphs
 from tui.lines import text_of
+from tui.link import DaemonLink, Listener
 from tui.views import overview
-from tui.views.overview import Overview, account_lines, became, seconds, station_lines
+from tui.views.feed import became
+from tui.views.overview import Overview
+from tui.views.stations import account_lines, seconds, station_lines
 
 PRESS = touchpoint(
     2, "press@acme.example", name="Press", state="lost", cause="credential", reason="wrong password", parked=31
@@ -117,10 +120,23 @@ async def test_agents_see_no_stations_and_no_account_and_are_told_why(tmp_path: 
     assert not canned.asked(GetStages)
 
 
+class Slow(DaemonLink):
+    """A connection that has not come about yet."""
+
+    async def run(self, listener: Listener, chance: Any = None) -> None:
+        await asyncio.Event().wait()
+
+
 async def test_before_the_first_answer_it_says_that_it_asks(tmp_path: Path) -> None:
-    async with terminal(short(tmp_path)) as term:
+    async with terminal(short(tmp_path), link=Slow(short(tmp_path))) as term:
         await term.shows("asking the daemon ...")
         assert "asking for the account" in term.text()
+
+
+async def test_where_there_is_no_daemon_it_says_what_to_do(tmp_path: Path) -> None:
+    async with terminal(short(tmp_path)) as term:
+        await term.shows("start one: postroom run")
+        assert "asking the daemon ..." not in term.text()
 
 
 async def test_without_a_connection_the_last_numbers_stay(tmp_path: Path) -> None:

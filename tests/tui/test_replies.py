@@ -88,7 +88,7 @@ def editor_of(screen: Terminal) -> Editor:
 async def opened(screen: Terminal, key: str = "A") -> Editor:
     """Press its key, and wait for the editor."""
     await screen.press(key)
-    await screen.shows("saved text · Esc keeps")
+    await screen.shows("Esc keeps a draft")
     return editor_of(screen)
 
 

@@ -153,3 +153,4 @@ async def test_another_version_of_the_daemon_stands_out(tmp_path: Path) -> None:
 async def test_at_every_size_settings_are_seen(size: tuple[int, int], tmp_path: Path) -> None:
     async with settings_of(daemon(), tmp_path, size=size) as term:
         await term.shows(">daemon.state_dir")
+        assert all(row.key in term.text() for row in ROWS)

@@ -230,6 +230,25 @@ async def test_watch_is_a_snapshot_and_then_full_rows(office: Office, client: Cl
     assert batch.number == office.events.number
 
 
+async def test_after_the_last_fact_the_account_is_told_once_more(
+    office: Office, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "QUIET_SECONDS", 0.5)
+    feed = client.watch()
+    await anext(feed)
+    office.events.publish(HouseFact(HouseWhat.DISK_FREE))
+    before = await anext(feed)
+    assert isinstance(before, Batch)
+    await office.room.take()  # counted after that batch went out, as mail that comes within the second of a count is
+    office.room.clock.now += 2.0
+    async with asyncio.timeout(10):
+        after = await anext(feed)
+    assert isinstance(after, Batch)
+    assert (before.account or {})["taken"] == 0
+    assert (after.account or {})["taken"] == 1
+    assert after.events == ()
+
+
 async def test_a_listener_that_falls_behind_is_told_of_the_gap() -> None:
     events = Events("boot")
     listener = events.listen(most=3)

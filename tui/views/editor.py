@@ -100,7 +100,7 @@ class Editor(Dialog[TemplateRow]):
     """Subject and text on the left, how it goes out on the right, or behind F3 where there is no room."""
 
     TAKES: ClassVar[frozenset[str]] = TAKEN | {"ctrl+r", "f3"}
-    FOOT = "^s saves · F3 as sent · F4 $EDITOR · ^r saved text · Esc keeps a draft"
+    FOOT = "^s saves · Esc keeps a draft · F3 as sent · F4 $EDITOR · ^r saved text"
     DEFAULT_CSS = """
     Editor { align: center bottom; }
     Editor .subject { layout: horizontal; height: 1; }
@@ -155,6 +155,7 @@ class Editor(Dialog[TemplateRow]):
             self._previewing = False
             self.screen.set_focus(self._area)
         self.box.styles.width, self.box.styles.height = size.width, size.height - 1
+        self._write_borders()
         self._pager.display = self.ui.wide or self._previewing
         self._area.display = self._head.display = self.ui.wide or not self._previewing
         self._look()

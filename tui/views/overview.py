@@ -9,168 +9,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from gateway.control import Event, GetStages, MailRow, NeedRow, StageRow, Stages
+from gateway.control import GetStages, NeedRow, Stages
 from tui.acts import Act, Rows
 from tui.frame import age, clock, moment
-from tui.glyphs import Glyphs, spark
-from tui.lines import Line, Piece, fit, folded, line, text_of
+from tui.glyphs import Glyphs
+from tui.lines import Line, Piece, folded, line, text_of
 from tui.pager import Pager
-from tui.picture import FEED, Happened
+from tui.picture import FEED
 from tui.view import Title, View
-from tui.views.touchpoints import state_of
+from tui.views.feed import Told, told
+from tui.views.stations import account_lines, number, station_lines
 from tui.vlist import Column, VList
 
 if TYPE_CHECKING:
     from tui.app import TerminalUI
-
-ROOMY = 100
-"""Cells from which the stations show more columns."""
-_IN = (("queued", "queued"), ("stopped", "stopped"), ("held", "held_in"), ("waiting", "waiting_in"),
-       ("dropped", "dropped_in"))  # fmt: skip
-_OUT = (("delivered", "delivered"), ("waiting", "waiting_out"), ("parked", "parked"), ("unknown", "unknown"),
-        ("held", "held_out"), ("failed", "failed"), ("dropped", "dropped_out"))  # fmt: skip
-
-
-# -- The stations --------------------------------------------------------------------------------------------------
-
-
-def station_lines(rows: Sequence[StageRow], width: int, glyphs: Glyphs) -> list[Line]:
-    """A heading, and one line for each station."""
-    roomy = width >= ROOMY
-    cells = max(0, min(59, width - (79 if roomy else 50)))
-    head = f" {'PIPELINE':<13} {'rate/s':>7} " + f"{'p50':>8}" * roomy + f"{'p95':>8}" + f"{'p99':>8}" * roomy
-    head += f" {'wait':>6}"
-    period = f"last {cells} min" if cells >= 11 else ""
-    made = [line((f"{head}  {period:<{cells}} {'errors/h':>8}" + f"{'since start':>13}" * roomy, "title"))]
-    return made + [_station(row, cells, glyphs, roomy=roomy) for row in rows]
-
-
-def _station(row: StageRow, cells: int, glyphs: Glyphs, *, roomy: bool) -> Line:
-    # Without the minute that is not over yet: it would look like a drop, and draw the line anew each second.
-    over = row.minutes[:-1][-(cells * 2 if glyphs is Glyphs.BRAILLE else cells) :] if cells else ()
-    times = [f"{seconds(each):>8}" for each in ((row.p50, row.p95, row.p99) if roomy else (row.p95,))]
-    parts: list[Piece] = [(f"  {fit(row.name, 12)} {row.rate:>7.1f} {''.join(times)} ", "")]
-    parts.append((f"{number(row.waiting):>6}", "strong" if row.waiting else "dim"))
-    parts += [("  ", ""), (spark(over, cells, glyphs), "good"), (" ", "")]
-    parts.append((f"{number(row.errors_hour):>8}", "warn" if row.errors_hour else "dim"))
-    return (*parts, (f"{number(row.total):>13}", "")) if roomy else tuple(parts)
-
-
-def seconds(length: float) -> str:
-    """How long one mail takes; "-" where there was none."""
-    if not length:
-        return "-"
-    if length >= 9.95:
-        return age(length)
-    return f"{length:.2f} s" if length >= 0.9995 else f"{length * 1000:.{2 if length < 0.00995 else 0}f} ms"
-
-
-def number(count: int) -> str:
-    """A count with its thousands set apart."""
-    return f"{count:,}".replace(",", " ")
-
-
-# -- The account ---------------------------------------------------------------------------------------------------
-
-
-def account_lines(account: Mapping[str, int], difference: int, width: int) -> list[Line]:
-    """Both sums, without what is 0 in them, and their difference."""
-    word = (f"difference {number(difference)} ", "alarm" if difference else "good")
-    sums = [_sum(account, "in", "taken", _IN), _sum(account, "out", "accepted", _OUT)]
-    made = [each for text in sums for each in folded(text, width, "     ")]
-    room = width - len(word[0])
-    at = next((n for n in reversed(range(len(made))) if len(made[n]) + 2 <= room), len(made))
-    made += [""] * (at == len(made))
-    return [line(f"{text:<{room}}", word) if n == at else line(text) for n, text in enumerate(made)]
-
-
-def _sum(account: Mapping[str, int], way: str, total: str, parts: Sequence[tuple[str, str]]) -> str:
-    told = [f"{word} {number(account[name])}" for word, name in parts if account.get(name)]
-    return f" {way:<3} {total} {number(account.get(total, 0))} = {' + '.join(told) or '0'}"
-
-
-# -- What happens --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """One line of the feed."""
-
-    id: int
-    """Counts what was told."""
-    at: float
-    event: Event
-    way: str
-    touchpoint: str
-    """The address of the one that it is about; "" where there is none."""
-    author: str
-    subject: str
-    became: Piece
-
-    def holds(self, text: str) -> bool:
-        """Whether it holds a text, folded already."""
-        return text in f"{self.way} {self.touchpoint} {self.author} {self.subject} {self.became[0]}".casefold()
-
-
-def told(happened: Happened, number: int, at: float) -> Told:
-    """An event as a line of the feed."""
-    event = happened.event
-    if (row := event.mail) is not None:
-        way = {"auto-reply": "auto", "notice": "note"}.get(row.origin, row.direction)
-        if event.what == "mail.accepted" and row.origin == "relay":
-            way = "rel"
-        subject = row.subject or "(no subject)"
-        return Told(id=number, at=at, event=event, way=way, touchpoint=row.touchpoint, author=row.author,
-                    subject=subject, became=became(event, row))  # fmt: skip
-    point = event.touchpoint
-    style = "warn" if event.what == "house.disk_full" else ""
-    subject, word = event.words, (event.what.partition(".")[2].replace("_", " "), style)
-    if point is not None:
-        subject, word = event.words or point.name, _point(event)
-    return Told(id=number, at=at, event=event, way="tp" if point or event.gone else "-",
-                touchpoint=point.address if point else "", author="", subject=subject, became=word)  # fmt: skip
-
-
-def became(event: Event, row: MailRow) -> Piece:
-    """What became of a mail, in words."""
-    words = event.words.replace("\n", " ")
-    queues = ", ".join(row.queues)
-    match event.what:
-        case "mail.assigned":
-            return (f"-> {queues}", "") if queues else ("-> no queue", "warn")
-        case "mail.answered":
-            return (f"-> {queues or 'no queue'}, auto-reply", "")
-        case "mail.stopped":
-            return (f"stopped: {words or row.reason}", "dim")
-        case "mail.held":
-            return (f"HELD {row.cause}: {words or row.reason}", "warn")
-        case "mail.undecided":
-            return ("decided later", "")
-        case "mail.accepted":
-            return ("-> outbox", "")
-        case "mail.delivered":
-            return (f"delivered {words}".rstrip(), "good")
-        case "mail.deferred":
-            return (f"later: {words}", "warn")
-        case "mail.failed":
-            return (f"FAILED {words}", "bad")
-        case "mail.unknown":
-            return (f"outcome unknown: {words}", "warn")
-    return (words or row.state, "")
-
-
-def _point(event: Event) -> Piece:
-    assert event.touchpoint is not None
-    if event.what in ("touchpoint.connected", "touchpoint.backoff", "touchpoint.connection_lost"):
-        return state_of(event.touchpoint)
-    return (event.what.partition(".")[2], "")
 
 
 # -- What needs a person -------------------------------------------------------------------------------------------
@@ -361,7 +219,7 @@ class Overview(View):
         self._hear()
         rows, stages = self._needs(), self.ui.stages
         account = dict(picture.account)
-        drawn = (stages, account, blind, picture.told_at > 0, self.ui.size)
+        drawn = (stages, account, blind, picture.trouble if stages is None else "", self.ui.size)
         if drawn != self._drawn:  # the rest of it is compared line by line
             self._drawn = drawn
             self._lines = (self._draw_stations(stages, blind=blind), self._draw_account(account, blind=blind))
@@ -385,25 +243,25 @@ class Overview(View):
         self.needs.display = bool(needs)
 
     def _draw_stations(self, stages: Stages | None, *, blind: bool) -> int:
-        title = line((" OVERVIEW", "title"))
+        lines = [line((" OVERVIEW", "title"))]
         if blind:
             mine = ", ".join(self.ui.picture.me.roles) if self.ui.picture.me else ""
             words = f"Your role ({mine or 'none'}) sees no stations, no account and not what needs a person."
-            told = (title, line(f" {words}"), line(" ", ("3", "key"), " shows the mail of the queues."))
-            self.stations.set(lambda width: told)
+            lines += [line(f" {words}"), line(" ", ("3", "key"), " shows the mail of the queues.")]
+            self.stations.set(lambda width: lines)
         elif stages is None:
             why = self.ui.picture.trouble or "asking the daemon ..."
-            told = (title, *(line((f" {each}", "dim")) for each in folded(why, max(self.size.width - 2, 20))), ())
-            self.stations.set(lambda width: told)
+            lines += [*(line((f" {each}", "dim")) for each in folded(why, max(self.ui.size.width - 2, 20))), ()]
+            self.stations.set(lambda width: lines)
         else:
             self.stations.set(lambda width: station_lines(stages.rows, width, self.ui.glyphs))
             return 1 + len(stages.rows)
-        return len(told)
+        return len(lines)
 
     def _draw_account(self, account: Mapping[str, int], *, blind: bool) -> int:
         if not account:
             words = " the account is for audit, ops and admin" if blind else " asking for the account ..."
-            self.account.set(lambda width: (line((words, "dim")),))
+            self.account.set(lambda width: [line((words, "dim"))])
             return 1
         difference = self.ui.picture.difference() or 0
         self.account.set(lambda width: account_lines(account, difference, width))
@@ -420,11 +278,11 @@ class Overview(View):
 
     def _draw_needs(self, rows: Sequence[NeedRow], *, blind: bool) -> None:
         self.needs.set_rows(rows)
-        told = self.ui.picture.told_at > 0
+        answered = self.ui.picture.told_at > 0
         style = "bad" if any(row.kind in ("lost", "failed") for row in rows) else "warn"
         left = line((" NEEDS YOU", "title"), (f" ({len(rows)})", style) if rows else ("", ""))
         if not rows:
-            left = line(*left, ("  nothing", "good") if told and not blind else ("  -", "dim"))
+            left = line(*left, ("  nothing", "good") if answered and not blind else ("  -", "dim"))
         self.need_title.set(self._beside(left, "Enter opens what helps · Y copies its command" if rows else ""))
 
     def _draw_feed(self) -> None:

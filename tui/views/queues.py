@@ -139,9 +139,9 @@ class Queues(View):
             command="postroom queue list --ring-group {name}",
             command_of=lambda row: f"postroom queue list {'--ring-group {name}' if row.name else '--unassigned'}"),
         Act(id="queue.create", key="n", words="New ring group ...", run=_create, on_row=False, bar=50,
-            calls=(CreateRingGroup, DeleteRingGroup), command="postroom ring-group create NAME"),
+            calls=(CreateRingGroup,), command="postroom ring-group create NAME"),
         Act(id="queue.delete", key="x", words="Delete ring group ...", run=_delete, kind=Kind.NAME, single=True,
-            calls=(DeleteRingGroup, CreateRingGroup), command="postroom ring-group delete {name}", bar=45,
+            calls=(DeleteRingGroup,), command="postroom ring-group delete {name}", bar=45,
             why_not=_not_deleted, name=lambda rows: rows[0].name,
             question=lambda view, rows: f"Deletes the ring group {rows[0].name}; nothing is linked to it."),
     )  # fmt: skip

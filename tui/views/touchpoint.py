@@ -12,7 +12,7 @@ from tui.acts import Act
 from tui.keys import shown
 from tui.lines import Line, line, text_of
 from tui.view import View
-from tui.views.logs import Audit
+from tui.views.audit import Audit
 from tui.views.touchpoint_acts import CONNECT, PAGE
 from tui.views.touchpoint_words import page, state_of
 
