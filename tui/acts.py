@@ -75,6 +75,14 @@ class Act:
         """All its keys."""
         return tuple(self.key.split(" ")) if self.key else ()
 
+    @property
+    def usage(self) -> str:
+        """Its command, with capitals in all places that are to be filled in."""
+        made = self.command
+        for name in _names(made):
+            made = made.replace("{" + name + "}", name.upper())
+        return made
+
     def words_for(self, rows: Rows) -> str:
         """What it is called for these rows."""
         return self.words_of(rows[0]) if self.words_of is not None and rows else self.words

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 
-from gateway.control import method_of
+from gateway.control import GetStatus, method_of
 from tui.acts import Act, Kind
 from tui.everywhere import ALWAYS, EVERYWHERE
 from tui.frame import SCREENS
 from tui.keys import shown
 from tui.view import View
 
-PAGES = ("touchpoint.TouchpointPage", "touchpoint.HistoryPage", "mail.MailPage", "mail.WhyPage", "audit.Audit",
-         "relay_users.RelayUsers")  # fmt: skip
-"""Views that are opened from screens."""
+PAGES = {
+    "touchpoint.TouchpointPage": "Enter on a touchpoint",
+    "touchpoint.HistoryPage": "`h` on a touchpoint",
+    "queues.QueuePage": "Enter on a ring group",
+    "outbox.OutboxPage": "Enter or `o` in the outbox",
+    "mail.MailPage": "Enter on a mail",
+    "mail.WhyPage": "`W`",
+    "audit.Audit": "`e` in the log",
+    "relay_users.RelayUsers": "`u` on the screen of the relay",
+}
+"""Views that are opened from screens, and how."""
+
+
+def _ways() -> Iterator[tuple[type[View], str]]:
+    """Every class of view, and how one gets there."""
+    for digit, name, _ in SCREENS:
+        yield import_module(f"tui.views.{name}").VIEW, f"`{digit}`"
+    for dotted, way in PAGES.items():
+        module, name = dotted.split(".")
+        yield getattr(import_module(f"tui.views.{module}"), name), way
 
 
 def all_views() -> Iterator[type[View]]:
     """Every class of view."""
-    for _, name, _ in SCREENS:
-        yield import_module(f"tui.views.{name}").VIEW
-    for dotted in PAGES:
-        module, name = dotted.split(".")
-        yield getattr(import_module(f"tui.views.{module}"), name)
+    return (view for view, _ in _ways())
 
 
 def all_acts() -> Iterator[tuple[str, Act]]:
@@ -41,7 +54,8 @@ _HEAD = """\
 
 Everything that the terminal UI can do, from the table that it is made of (`tui/catalogue.py`); written by
 `./dev test tests/tui/test_catalogue.py --accept`. The id is what `tui.toml` calls it; a call is a method of the
-control socket, and the daemon decides who may make it.
+control socket, and the daemon decides who may make it. Capitals in a command are to be filled in. "Asks" is what has
+to be answered before anything is done.
 
 """
 
@@ -49,20 +63,22 @@ control socket, and the daemon decides who may make it.
 def page() -> str:
     """The table of all acts as Markdown: ``docs/keys.md``."""
     out = [_HEAD]
-    for title in dict.fromkeys(title for title, _ in all_acts()):
-        out.append(f"## {title or 'Everywhere'}\n\n| key | does | asks | calls | command | id |\n")
-        out.append("| --- | --- | --- | --- | --- | --- |\n")
-        out += [_row(act) for each, act in all_acts() if each == title]
-        out.append("\n")
-    by_itself = ", ".join(f"`{method_of(call)}`" for call in ALWAYS)
-    out.append(
-        f"The frame asks {by_itself} by itself; they are `postroom status --watch` and `postroom touchpoint list`.\n"
-    )
+    for view, way in _ways():
+        if view.ACTS:
+            out.append(_table(f"{view.TITLE} ({way})", view.ACTS))
+    out.append(_table("Everywhere", EVERYWHERE))
+    by_itself = ", ".join(f"`{method_of(call)}`" for call in ALWAYS if call is not GetStatus)
+    out.append(f"The frame makes {by_itself} by itself; `status` is what `watch` begins with.\n")
     return "".join(out)
+
+
+def _table(title: str, acts: Iterable[Act]) -> str:
+    head = f"## {title}\n\n| key | does | asks | calls | command | id |\n| --- | --- | --- | --- | --- | --- |\n"
+    return head + "".join(map(_row, acts)) + "\n"
 
 
 def _row(act: Act) -> str:
     keys = " ".join(f"`{shown(key)}`" for key in act.keys)
-    calls = " ".join(f"`{method_of(call)}`" for call in act.calls)
-    command = f"`{act.command.replace('{', '').replace('}', '')}`" if act.command else ""
+    calls = " ".join(f"`{method_of(call)}`" for call in (*act.calls, *act.reads))
+    command = f"`{act.usage}`" if act.command else ""
     return f"| {keys} | {act.words.split(' ...')[0]} | {_ASKS[act.kind]} | {calls} | {command} | `{act.id}` |\n"

@@ -57,8 +57,7 @@ async def _help(view: View, rows: Rows) -> None:
         free = [key for key in ui.keys_of(act) if key not in taken]  # a screen's own acts go first
         taken.update(free)
         if free:
-            command = act.command.replace("{", "").replace("}", "")
-            table.append((" ".join(map(shown, free)), act.words.split(" ...")[0], command, act))
+            table.append((" ".join(map(shown, free)), act.words.split(" ...")[0], act.usage, act))
     table += [(keys, words, "", None) for keys, words in MOVING]
     chosen = await ui.ask(Help(ui, table))
     if chosen is not None:

@@ -113,7 +113,7 @@ class Pager(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         if y >= len(self._shown):
-            return Strip.blank(self.size.width)
+            return strip((), self.size.width, self.glyphs)  # Strip.blank has no style, and NO_COLOR fails on that
         made = strip(self._shown[y], self.size.width, self.glyphs)
         if self.needle and self.needle.casefold() in text_of(self._shown[y]).casefold():
             return made.apply_style(STYLES["here"])

@@ -211,7 +211,7 @@ class VList(Widget, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         if y >= len(self._shown):
-            return Strip.blank(self.size.width)
+            return strip((), self.size.width, self.glyphs)  # Strip.blank has no style, and NO_COLOR fails on that
         made = self._shown[y]
         under = made[:1] == ((">", "here"),)
         return strip(made, self.size.width, self.glyphs, under=under, fill="head" if y == 0 and self.header else "")

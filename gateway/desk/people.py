@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gateway import views
 from gateway.auth.passwords import hash_password
@@ -85,10 +86,17 @@ class People:
             people.grant(tx, call.name, given)
             people.revoke(tx, call.name, taken)
 
-        said = {name: str(getattr(call, name)) for name in ("notify", "signature", "grant", "revoke")}
-        said = {name: text for name, text in said.items() if text not in ("None", "()")}
+        before = views.relay_user(self._parts.house.directory, call.name)
+        said: dict[str, Any] = {}
+        for name in ("notify", "signature"):
+            if (new := getattr(call, name)) is not None:
+                said[name] = str(new)
+        for name, ids in (("grant", given), ("revoke", taken)):
+            if ids:
+                said[name] = [self._parts.house.directory.touchpoints[number].address for number in ids]
         if hashed is not None:
             said["password"] = "changed"
+        said["was"] = {name: str(getattr(before, name)) for name in ("notify", "signature") if name in said}
         await self._parts.change(caller, "relay_user.edit", call.name, work, said)
         return await self._changed(call.name)
 

@@ -32,7 +32,11 @@ def keep(request: pytest.FixtureRequest, tmux: Tmux) -> Callable[[str], None]:
     def take(name: str) -> None:
         if request.config.getoption("accept"):
             PICTURES.mkdir(exist_ok=True)
-            (PICTURES / f"{name}.txt").write_text(tmux.screen(), "utf-8")
+            picture, readme = PICTURES / f"{name}.txt", ROOT / "README.md"
+            if picture.exists():  # the README shows some of them
+                shown = readme.read_text("utf-8").replace(picture.read_text("utf-8"), tmux.screen())
+                readme.write_text(shown, "utf-8")
+            picture.write_text(tmux.screen(), "utf-8")
 
     return take
 

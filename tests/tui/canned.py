@@ -36,6 +36,7 @@ from gateway.control import (
     Status,
     TouchpointDetail,
     TouchpointRow,
+    Watch,
     WhoAmI,
 )
 from gateway.events import Events, Heard, HouseFact, HouseWhat
@@ -178,6 +179,7 @@ class Canned:
 
     async def status(self, caller: Caller) -> Status:
         """The snapshot."""
+        self.made.append(Watch())
         return self.status_now()
 
     async def batch(self, heard: Heard, caller: Caller) -> Batch:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from gateway import control as c
-from gateway.control import Event, MailRow, Page, TouchpointRow
+from gateway.control import Event, MailRow, Page, Role, TouchpointRow
 from pipeline.errors import Refused
 from tests.tui.canned import NOW, Canned, mail, need, stage, stages, status, touchpoint
 
@@ -71,6 +72,7 @@ QUEUED = tuple(
         * 6
     )
 )
+CLOSED = (mail(860, "Re: thank you", state="closed", author="tenant@houses.example"),)
 HELD = (
     mail(
         700,
@@ -137,7 +139,7 @@ OUTBOX = (
     outgoing(847, "shop@bazar.example", "unknown", reason="the connection died after the data"),
     outgoing(846, "nobody@gone.example", "failed", reason="550 5.1.1 no such user"),
 )
-EVERY_MAIL = {row.id: row for row in (*QUEUED, *HELD, *OUTBOX)}
+EVERY_MAIL = {row.id: row for row in (*QUEUED, *CLOSED, *HELD, *OUTBOX)}
 TEXT = """Hello,
 
 I paid on the 3rd, see the attached PDF. Details: status page [1 acme.example/i/4711]
@@ -150,8 +152,8 @@ Kind regards
 """
 
 
-def a_house() -> Canned:
-    """The daemon of this house."""
+def a_house(*roles: Role) -> Canned:
+    """The daemon of this house, to somebody with these roles; an admin where none is said."""
     needs = (
         need(
             "lost",
@@ -174,13 +176,16 @@ def a_house() -> Canned:
         stage("signature", rate=4.2),
         stage("send", rate=4.1, p50=0.34, p95=1.1, p99=9.8, waiting=74, errors_hour=9, total=22_190),
     )
-    return Canned({**_tables(), c.GetStatus: status(TOUCHPOINTS, needs_you=needs), c.GetStages: stages(*stations)})
+    canned = Canned(
+        {**_tables(), c.GetStatus: status(TOUCHPOINTS, needs_you=needs), c.GetStages: stages(*stations)},
+        roles=frozenset(roles or (Role.ADMIN,)),
+    )
+    canned.answers.update(_of_touchpoints(canned))
+    return canned
 
 
 def _tables() -> dict[Any, Any]:
     return {
-        c.ListTouchpoints: Page(rows=TOUCHPOINTS),
-        c.ShowTouchpoint: _touchpoint,
         c.ListRingGroups: Page(rows=RING_GROUPS),
         c.ListMail: _mails,
         c.ShowMail: lambda call: _detail(call.id),
@@ -196,6 +201,47 @@ def _tables() -> dict[Any, Any]:
         c.ListLog: lambda call: Page(rows=tuple(row for row in LOG if row.id > call.since)),
         c.ListSettings: Page(rows=SETTINGS),
         c.ListPresets: Page(rows=PRESETS),
+        c.PlanConnect: PLAN,
+        c.TryTouchpoint: c.TryRow(receiving="", sending=""),
+        c.SetTemplate: _set_template,
+        c.CreateRingGroup: lambda call: c.RingGroupRow(id=5, name=call.name, touchpoints=(), open=0, oldest_at=0.0),
+        c.AddRelayUser: _relay_user,
+        c.EditRelayUser: lambda call: next(row for row in RELAY_USERS if row.name == call.name),
+        **dict.fromkeys((c.Block, c.Unblock, c.DeleteRingGroup, c.RemoveRelayUser, c.DeleteTouchpoint), c.Done()),
+        **{call: _became(state) for call, state in BECOMES.items()},
+        c.MoveMail: lambda call: replace(_detail(call.id).row, queues=call.ring_groups),
+    }
+
+
+def _of_touchpoints(canned: Canned) -> dict[Any, Any]:
+    """The answers to calls about touchpoints: what is changed stays changed, and everybody is told."""
+
+    def shown(call: Any) -> c.TouchpointDetail:
+        return _touchpoint(_point(canned, call))
+
+    def changed(values: Callable[[Any, TouchpointRow], dict[str, Any]]) -> Callable[[Any], TouchpointRow]:
+        def answer(call: Any) -> TouchpointRow:
+            row = _point(canned, call)
+            row = replace(row, version=row.version + 1, **values(call, row))
+            canned.change(row)
+            return row
+
+        return answer
+
+    return {
+        c.ShowTouchpoint: shown,
+        c.SetConnection: shown,
+        c.CreateTouchpoint: lambda call: touchpoint(7, call.address, name=call.name, state="new", active=False),
+        c.DuplicateTouchpoint: lambda call: touchpoint(8, call.address, name=call.name, state="new", active=False),
+        c.EditTouchpoint: changed(lambda call, row: {"name": call.name or row.name}),
+        c.SetDirection: changed(lambda call, row: {"direction": call.direction}),
+        c.ConnectTouchpoint: changed(lambda call, row: {"state": "connected", "cause": "", "reason": ""}),
+        c.ActivateTouchpoint: changed(lambda call, row: {"active": True}),
+        c.DeactivateTouchpoint: changed(lambda call, row: {"active": False}),
+        c.LinkRingGroup: changed(lambda call, row: {"ring_groups": (*row.ring_groups, call.ring_group)}),
+        c.UnlinkRingGroup: changed(
+            lambda call, row: {"ring_groups": tuple(name for name in row.ring_groups if name != call.ring_group)}
+        ),
     }
 
 
@@ -203,6 +249,7 @@ RING_GROUPS = (
     c.RingGroupRow(id=1, name="Front office", touchpoints=("support@acme.example",), open=36, oldest_at=NOW - 7_800),
     c.RingGroupRow(id=2, name="EU support", touchpoints=("sales@acme.example",), open=7, oldest_at=NOW - 900),
     c.RingGroupRow(id=3, name="Press", touchpoints=("press@acme.example",), open=0, oldest_at=0.0),
+    c.RingGroupRow(id=4, name="Night shift", touchpoints=(), open=0, oldest_at=0.0),
 )
 LEDGER = c.LedgerRow(
     touchpoint="support@acme.example",
@@ -331,17 +378,47 @@ PRESETS = (
 )
 
 
-def _touchpoint(call: Any) -> c.TouchpointDetail:
-    found = [row for row in TOUCHPOINTS if call.touchpoint in (str(row.id), row.address)]
+PLAN = c.PlanRow(
+    server="imap.acme.example",
+    principal="press@acme.example",
+    folders=(c.FolderPlan(folder="INBOX", there=1_204, taken=0),),
+    marks="",
+    twin="",
+)
+BECOMES = {
+    c.CloseMail: "closed",
+    c.ReopenMail: "queued",
+    c.RetryMail: "waiting",
+    c.HoldMail: "held",
+    c.ReleaseMail: "queued",
+    c.DropMail: "dropped",
+}
+"""What a mail is after a call."""
+
+
+def _became(state: str) -> Callable[[Any], MailRow]:
+    return lambda call: replace(_detail(call.id).row, state=state)
+
+
+def _relay_user(call: Any) -> c.RelayUserRow:
+    return c.RelayUserRow(id=3, name=call.name, grants=call.grants, signature=call.signature, notify=call.notify)
+
+
+def _point(canned: Canned, call: Any) -> TouchpointRow:
+    found = [row for row in canned.status_now().touchpoints if call.touchpoint in (str(row.id), row.address)]
     if not found:
         raise Refused(f"there is no touchpoint {call.touchpoint}")
-    new = found[0].state == "new"
+    return found[0]
+
+
+def _touchpoint(row: TouchpointRow) -> c.TouchpointDetail:
+    new = row.state == "new"
     return c.TouchpointDetail(
-        row=found[0],
+        row=row,
         aliases=("help@acme.example",),
         connector="imap_smtp",
         preset="custom",
-        user=found[0].address,
+        user=row.address,
         imap=None if new else _IMAP,
         smtp=None if new else _SMTP,
         ca_file="",
@@ -362,7 +439,8 @@ def _mails(call: Any) -> Page[MailRow]:
     elif call.direction == "out" or call.state == "unsettled":
         rows = [row for row in OUTBOX if call.touchpoint in ("", row.touchpoint, str(row.touchpoint_id))]
     else:
-        rows = [] if call.unassigned else [row for row in QUEUED if call.ring_group in ("", *row.queues)]
+        those = {"closed": CLOSED, "queued": (*QUEUED, *CLOSED)}.get(call.state, QUEUED)
+        rows = [] if call.unassigned else [row for row in those if call.ring_group in ("", *row.queues)]
     rows = [row for row in rows if not call.after or row.id < call.after]
     rows = [row for row in rows if call.subject.casefold() in row.subject.casefold() and call.author in row.author]
     more = len(rows) > call.limit
@@ -458,6 +536,12 @@ def _template(call: Any) -> c.TemplateRow:
         html="",
         updated_at=NOW - 86_400 if known else 0.0,
     )
+
+
+def _set_template(call: Any) -> c.TemplateRow:
+    row = _template(call)
+    active = row.active if call.active is None else call.active
+    return replace(row, active=active, subject=call.subject or row.subject, text=call.text or row.text)
 
 
 EVENTS = (

@@ -172,7 +172,7 @@ async def test_an_act_that_cannot_be_done_says_its_reason_for_the_row(tmp_path: 
 
 async def test_without_rows_there_is_nothing_to_act_on(tmp_path: Path) -> None:
     async with probed(tmp_path, Canned()) as (_, screen, probe):
-        for key in ("l", "o", "t", "h", "x", "enter", "space"):
+        for key in ("l", "o", "t", "h", "x", "enter", "a"):
             await screen.press(key)
             await screen.shows("there is no row under the cursor")
             screen.ui.said = None
@@ -435,18 +435,25 @@ async def test_wide_puts_details_beside_and_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 48)])
-async def test_with_ascii_alone_we_draw_nothing_else(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_with_ascii_alone_and_no_colour_we_draw_nothing_else(
+    tmp_path: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
     canned = a_house()
     given = {char for answer in _everything(canned) for char in answer if not char.isascii()} - set("·…─│")
     taste = Taste(glyphs=Glyphs.ASCII)
     async with served(canned, short(tmp_path)) as path, terminal(path, size=size, taste=taste) as screen:
         await screen.quiet()
         canned.tell(*EVENTS)
-        for digit, name, _ in SCREENS:
-            for keys in ((digit,), ("enter",), ("escape",), ("a",), ("escape",), ("?",), ("escape",)):
-                await screen.press(*keys)
+        more = [("2", "enter"), ("2", "n"), ("6", "A"), ("6", "f"), ("7", "n"), ("1", "?"), ("1", ":"), ("1", "/")]
+        for keys in [*((digit, "a") for digit, _, _ in SCREENS), *more]:
+            for key in keys:
+                await screen.press(key)
+                await screen.pilot.pause(0.05)
                 ours = {char for char in screen.text() if not char.isascii()} - given
-                assert not ours, (name, keys, ours)
+                assert not ours, (keys, key, ours)
+            await screen.press("escape", "escape")
+        assert screen.ui.is_running
 
 
 def _everything(canned: Canned) -> Iterator[str]:
@@ -466,11 +473,9 @@ async def test_no_color_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             await screen.shows("DIFFERENCE")
             assert "LOST" in screen.text(), "the word says the same as its colour"
             update: Any = screen.ui.screen._compositor.render_update(full=True)
-            for strip in update.strips:
-                for segment in strip:
-                    color = segment.style.color if segment.style is not None else None
-                    if color is not None and not color.is_default:
-                        found.add(color.get_truecolor())
+            segments = (segment for parts in update.strips for strip in parts for segment in strip)
+            styles = (segment.style for segment in segments if segment.style is not None)
+            found |= {style.color.get_truecolor() for style in styles if style.color and not style.color.is_default}
         return found
 
     assert any(_colourful(color) for color in await colours()), "the test can see colours"

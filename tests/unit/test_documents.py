@@ -18,7 +18,7 @@ _BLOCK = re.compile(r"^```\n(.*?)^```", re.M | re.S)
 
 def shown() -> Iterator[str]:
     """Every line of a code block that calls postroom."""
-    for name in ("README.md", "docs/operations.md"):
+    for name in ("README.md", "docs/operations.md", "docs/tui.md"):
         for block in _BLOCK.findall((ROOT / name).read_text(encoding="utf-8")):
             for line in block.replace("\\\n", " ").splitlines():
                 if line.startswith("postroom "):
@@ -38,3 +38,10 @@ def test_a_command_in_the_documents_is_understood(line: str) -> None:
 
 def test_there_are_commands_to_check() -> None:
     assert len(set(shown())) > 15
+
+
+def test_the_screens_in_the_readme_are_those_of_the_journey() -> None:
+    shown = re.findall(r"^```text\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    taken = {path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "tui").glob("*.txt")}
+    assert len(shown) >= 2
+    assert set(shown) <= taken

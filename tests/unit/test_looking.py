@@ -16,11 +16,13 @@ from gateway import control, daemon, settings
 from gateway.client import CallFailed, Client, connected
 from gateway.control import (
     ActivateTouchpoint,
+    AddRelayUser,
     Call,
     CloseMail,
     ConnectTouchpoint,
     CreateTouchpoint,
     DeactivateTouchpoint,
+    EditRelayUser,
     EditTouchpoint,
     ListAudit,
     ListLog,
@@ -196,6 +198,17 @@ async def test_the_audit_is_searched(office: Office, client: Client) -> None:
 
 async def details(client: Client) -> list[dict[str, Any]]:
     return [json.loads(row.detail) for row in (await client.call(ListAudit())).rows]
+
+
+async def test_a_changed_relay_user_is_written_down_with_addresses_and_with_what_was(client: Client) -> None:
+    await client.call(AddRelayUser(name="shop", password="long enough", notify="ops@acme.example"))
+    await client.call(EditRelayUser(name="shop", notify="desk@acme.example", grant=("1",), signature=True))
+    assert (await details(client))[0] == {
+        "notify": "desk@acme.example",
+        "signature": "True",
+        "grant": [OURS],
+        "was": {"notify": "ops@acme.example", "signature": "False"},
+    }
 
 
 async def test_whence_a_session_comes_stands_with_its_changes(office: Office, client: Client) -> None:

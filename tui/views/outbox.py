@@ -202,7 +202,7 @@ class OutboxPage(MailList):
     """Outgoing mail that is not at its end: all of it, that of one touchpoint, or that to one destination."""
 
     NAME = "outgoing"
-    TITLE = "Outbox"
+    TITLE = "Outgoing mail"
     PREVIEW = 8
     STATES = ("unsettled", "waiting", "parked", "failed", "held", "unknown", "active")
     EMPTY = "no such mail waits to go out"

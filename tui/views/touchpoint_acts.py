@@ -315,7 +315,7 @@ PAGE = (
     Act(id="touchpoint.direction", key="D", words="Direction ...", run=_direction, single=True, calls=(SetDirection,),
         command="postroom touchpoint direction {address} {direction}"),
     Act(id="touchpoint.duplicate", key="d", words="Duplicate ...", run=_duplicate, single=True,
-        calls=(DuplicateTouchpoint,), command="postroom touchpoint duplicate {address} ADDRESS --name NAME"),
+        calls=(DuplicateTouchpoint,), command="postroom touchpoint duplicate {address} NEW-ADDRESS --name NAME"),
     Act(id="touchpoint.queues", key="l", words="Linked queues (ring groups) ...", run=_queues, single=True,
         calls=(ListRingGroups, LinkRingGroup, UnlinkRingGroup),
         command="postroom touchpoint link {address} RING-GROUP"),
