@@ -25,7 +25,7 @@ from textual.screen import Screen
 from textual.widgets import Input
 
 from tui.drafts import Drafts, home_of_drafts
-from tui.frame import SCREENS, KeyBar, StateLine, TabLine
+from tui.frame import KeyBar, StateLine, TabLine
 from tui.glyphs import Glyphs
 from tui.keys import Taste, name_of, shown
 from tui.narrow import NarrowCompositor
@@ -713,7 +713,15 @@ class TerminalUI(App[int], inherit_bindings=False):
 
     async def before(self) -> None:
         """The screen that was shown before this one."""
-        await self.go(self._before or SCREENS[0][1])
+        if self._before:
+            await self.go(self._before)
+        else:
+            self.say("no other screen was shown before this one")
+
+    @property
+    def can_suspend(self) -> bool:
+        """Whether the shell that it was started from can have the terminal back for a while."""
+        return self._driver is not None and self._driver.can_suspend
 
     def edit_outside(self, text: str, suffix: str = ".txt") -> str | None:
         """Edit a text in ``$EDITOR``; None where that cannot be."""

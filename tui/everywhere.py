@@ -145,11 +145,13 @@ def _sort(view: View, rows: Rows) -> None:
 
 
 def _wide(view: View, rows: Rows) -> None:
-    if view.list is None:
+    if view.list is None or not view.list.columns:
         view.ui.say("there are no columns here")
-        return
-    view.list.all_columns = not view.list.all_columns
-    view.list.redraw(all_of_it=True)
+    elif not view.list.left_out:
+        view.ui.say("all columns are shown here")
+    else:
+        view.list.all_columns = not view.list.all_columns
+        view.list.redraw(all_of_it=True)
 
 
 def _full(view: View, rows: Rows) -> None:
@@ -216,6 +218,7 @@ def _refresh(view: View, rows: Rows) -> None:
     ui = view.ui
     if ui.link is not None:
         ui.link.hurry()
+    ui.say("asking again" if ui.picture.connected else "trying to connect now")
     view.reload()
     ui.screen.refresh(layout=True)
     if view.list is not None:
@@ -233,7 +236,10 @@ async def _before(view: View, rows: Rows) -> None:
 
 
 def _suspend(view: View, rows: Rows) -> None:
-    view.ui.action_suspend_process()
+    if view.ui.can_suspend:
+        view.ui.action_suspend_process()
+    else:
+        view.ui.say("this terminal has no shell to go back to", "warn")
 
 
 async def _quit(view: View, rows: Rows) -> None:

@@ -8,7 +8,7 @@ is the header. New rows do not move the row under the cursor on the screen. A li
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from textual.events import Click
@@ -21,6 +21,8 @@ from tui.glyphs import Glyphs
 from tui.lines import Line, Piece, difference, fit, folded, line, strip
 
 Cell = Callable[[Any], "str | Piece"]
+NARROW = 12
+"""Cells that a column keeps which grows, where all columns are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,9 @@ class VList(Widget, can_focus=True):
         self.marks: set[Hashable] = set()
         self.more = False
         self.all_columns = False
+        """Those that there is no room for go first, and others go for them."""
+        self.left_out: Sequence[Column] = ()
+        """Those that there is no room for."""
         self.cursor = 0
         self.top = 0
         self._shown: list[Line] = []
@@ -253,11 +258,12 @@ class VList(Widget, can_focus=True):
     def _fit_columns(self) -> None:
         """Leave out columns by priority until the rest fits, then share what is left among those that grow."""
         room = self.size.width - 1
-        shown = [column for column in self.columns if self.all_columns or not column.wide]
-        if not self.all_columns and self._need(self.columns) <= room:
-            shown = list(self.columns)
-        while len(shown) > 1 and self._need(shown) > room:
-            shown.remove(min(reversed(shown), key=lambda column: column.keep))
+        every = self._need(self.columns) <= room
+        shown = self._fitting([column for column in self.columns if every or not column.wide], room)
+        self.left_out = [column for column in self.columns if column not in shown]
+        if self.all_columns and self.left_out:
+            first, *others = self.columns
+            shown = self._fitting([first, *map(_narrow, others)], room, (first, *map(_narrow, self.left_out)))
         left = max(0, room - self._need(shown))
         shares = sum(column.grow for column in shown)
         widths = []
@@ -266,6 +272,18 @@ class VList(Widget, can_focus=True):
             widths.append((column, min(column.width + extra, room) if column.grow else column.width))
         self._widths = tuple(widths)
 
+    @classmethod
+    def _fitting(cls, columns: Sequence[Column], room: int, wanted: Sequence[Column] = ()) -> list[Column]:
+        shown = list(columns)
+        while len(shown) > 1 and cls._need(shown) > room:
+            shown.remove(min(reversed(shown), key=lambda column: (column in wanted, column.keep)))
+        return shown
+
     @staticmethod
     def _need(columns: Sequence[Column]) -> int:
         return sum(column.width for column in columns) + 2 * (len(columns) - 1)
+
+
+def _narrow(column: Column) -> Column:
+    """A column that grows, as narrow as it can be read."""
+    return replace(column, width=min(column.width, NARROW)) if column.grow else column

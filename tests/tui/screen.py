@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from textual.events import Key
 from textual.pilot import Pilot
 
 from tests.tui.canned import NOW, until
@@ -30,6 +31,15 @@ class Terminal:
         for key in keys:
             await self.pilot.press(NAMES.get(key, key))
         await self.pilot.pause()
+
+    async def send(self, *keys: str) -> None:
+        """Give keys to the app as its driver does, and wait until it has taken them up, not for what they begin."""
+        for key in keys:
+            character = _CHARACTERS.get(key, key)
+            self.ui.post_message(Key(NAMES.get(key, key), character if len(character) == 1 else None))
+        taken = asyncio.Event()
+        self.ui.call_later(taken.set)
+        await taken.wait()
 
     async def type(self, text: str) -> None:
         """Type a text."""
@@ -72,6 +82,7 @@ NAMES = {
     "'": "apostrophe", "=": "equals_sign", "(": "left_parenthesis", ")": "right_parenthesis",
 }  # fmt: skip
 """Textual's names of keys, as its pilot wants them."""
+_CHARACTERS = {"space": " ", "enter": "\r", "tab": "\t"}
 
 
 def screen_text(ui: Any) -> str:

@@ -65,7 +65,7 @@ class Probe(View):
             question=lambda view, rows: f"holds {len(rows)} of them",
             why_not=lambda row: "it is locked" if row.name == "locked" else ""),
         Act(id="probe.name", key="x", words="Delete ...", run=_note, kind=Kind.NAME, single=True,
-            calls=(DeactivateTouchpoint,), name=lambda rows: rows[0].address,
+            calls=(DeactivateTouchpoint,), name=lambda rows: f"row {rows[0].id}",
             question=lambda view, rows: f"deletes {rows[0].address}"),
         Act(id="probe.change", key="t", words="Off", run=_change, kind=Kind.UNDO, calls=(DeactivateTouchpoint,),
             command="postroom touchpoint deactivate {address}"),
@@ -194,7 +194,7 @@ def upset(canned: Canned) -> None:
     ("key", "answer", "question"),
     [
         ("h", ["y"], "holds 1 of them"),
-        ("x", [*"b@acme.example", "enter"], "deletes b@acme.example"),
+        ("x", [*"row 2", "enter"], "deletes b@acme.example"),
         ("a", ["l"], "Look"),
     ],
 )
@@ -445,14 +445,15 @@ async def test_with_ascii_alone_and_no_colour_we_draw_nothing_else(
     async with served(canned, short(tmp_path)) as path, terminal(path, size=size, taste=taste) as screen:
         await screen.quiet()
         canned.tell(*EVENTS)
-        more = [("2", "enter"), ("2", "n"), ("6", "A"), ("6", "f"), ("7", "n"), ("1", "?"), ("1", ":"), ("1", "/")]
-        for keys in [*((digit, "a") for digit, _, _ in SCREENS), *more]:
-            for key in keys:
-                await screen.press(key)
-                await screen.pilot.pause(0.05)
-                ours = {char for char in screen.text() if not char.isascii()} - given
-                assert not ours, (keys, key, ours)
-            await screen.press("escape", "escape")
+        dialogs = {"1": ":", "2": "a", "6": "A", "7": "n", "8": "?"} if size[0] == 80 else {}
+        for digit, name, _ in SCREENS:
+            for key in (digit, dialogs.get(digit)):
+                if key is not None:
+                    await screen.press(key)
+                    ours = {char for char in screen.text() if not char.isascii()} - given
+                    assert not ours, (name, key, ours)
+            if digit in dialogs:
+                await screen.press("escape")
         assert screen.ui.is_running
 
 

@@ -86,7 +86,7 @@ async def test_y_and_Y_and_V(tmp_path: Path) -> None:
         await screen.press("V")
         await until(lambda: len(screen.ui.screen_stack) > 1, "the text is shown")
         await screen.pilot.pause()
-        assert screen.text().splitlines()[0].strip().startswith("postroom touchpoint show support@acme.example  ")
+        assert screen.text().splitlines()[0].strip().startswith("postroom touchpoint show support@acme.example")
         await screen.press("escape", "/")
         await screen.type("zzz")
         await screen.press("enter", "y")

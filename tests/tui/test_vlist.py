@@ -261,6 +261,24 @@ async def test_wide_columns_on_request() -> None:
         assert screen.lines()[0].split() == ["address", "state", "held", "more"], "and others go for them"
 
 
+async def test_asked_for_all_what_is_left_out_goes_first_and_what_grows_is_narrower() -> None:
+    columns = (
+        Column(title="id", cell=lambda row: str(row.id), width=4, keep=3),
+        Column(title="from", cell=lambda row: "f", width=20, grow=1),
+        Column(title="subject", cell=lambda row: "s", width=30, grow=2),
+        Column(title="marks", cell=lambda row: "m", width=8, keep=2),
+        Column(title="touchpoint", cell=lambda row: "t", width=18, grow=1, keep=1, wide=True),
+    )
+    async with shown(rows(1), size=(60, 5), columns=columns) as screen:
+        assert screen.lines()[0].split() == ["id", "from", "subject"]
+        assert [column.title for column in screen.list.left_out] == ["marks", "touchpoint"]
+        screen.list.all_columns = True
+        screen.list.redraw(all_of_it=True)
+        assert screen.lines()[0].split() == ["id", "from", "subject", "marks", "touchpoint"]
+    async with shown(rows(1), size=(80, 5), columns=columns[:-1]) as screen:
+        assert not screen.list.left_out
+
+
 async def test_what_grows_shares_what_is_left_and_numbers_stand_right() -> None:
     async with shown(rows(1, 1000), size=(60, 5)) as screen:
         assert screen.lines() == [
