@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.events import Event, Key
+from textual.events import Event, Key, Paste
 from textual.screen import Screen
 from textual.widgets import Input
+from textual.worker import Worker, get_current_worker
 
+from tui.clean import visible
 from tui.drafts import Drafts, home_of_drafts
 from tui.frame import KeyBar, StateLine, TabLine
 from tui.glyphs import Glyphs
@@ -31,7 +33,7 @@ from tui.keys import Taste, name_of, shown
 from tui.narrow import NarrowCompositor
 
 if TYPE_CHECKING:
-    from gateway.control import Batch, Call, Me, Snapshot, Stages
+    from gateway.control import Batch, Call, Me, Role, Snapshot, Stages
     from tui.acts import Act, Undo
     from tui.dialogs import Dialog, Place
     from tui.link import Link
@@ -52,6 +54,8 @@ TYPED_AHEAD = 0.5
 """Seconds that the next key waits at most for what the one before it began."""
 BETWEEN = 0.05
 """Seconds between the end of a dialog and the next key."""
+DEAF = 0.7
+"""Seconds in which a dialog that comes unexpected takes no key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +71,17 @@ class Options:
     speed: float = 1.0
     screen: str = "overview"
     """Which screen comes first."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What an act would be about."""
+
+    view: View
+    current: Any | None
+    """The row under the cursor."""
+    chosen: list[Any]
+    """The marked rows, or that one."""
 
 
 class Blank:
@@ -168,8 +183,10 @@ class TerminalUI(App[int], inherit_bindings=False):
         """Which of the rows an act is not about, for what is said once it is done."""
         self._quitting = 0.0
         self._stages_at = float("-inf")
-        self._typed: deque[Key] = deque()
+        self._typed: deque[Key | Paste] = deque()
         self._typing: asyncio.Task[None] | None = None
+        self._heard_of: dict[Worker[Any], float] = {}
+        """When the person last had to do with each act that goes on."""
         self.last_copied = ""
         self._mouse_on = options.mouse
         theme = options.taste.theme or "ansi-dark"
@@ -226,7 +243,7 @@ class TerminalUI(App[int], inherit_bindings=False):
         if again:
             self.say("connected again; everything on the screen is fresh", "good")
             for view in self._known_views():
-                view.reload()
+                view.joined()
         self.tick()
 
     def parted(self, why: str, retry_in: float) -> None:
@@ -261,9 +278,14 @@ class TerminalUI(App[int], inherit_bindings=False):
     # -- drawing -----------------------------------------------------------------------------------------------------
 
     @property
+    def asking(self) -> bool:
+        """Whether a question is open."""
+        return len(self.screen_stack) > 1
+
+    @property
     def frozen(self) -> bool:
         """Whether a question is open, or the person asked for a pause: nothing may move."""
-        return len(self.screen_stack) > 1 or self.paused
+        return self.asking or self.paused
 
     @property
     def wide(self) -> bool:
@@ -287,13 +309,20 @@ class TerminalUI(App[int], inherit_bindings=False):
             self.said = None
         if self.small and self.said is None:
             self._say_small()
-        if self.picture.connected and now - self._stages_at >= 2.0:
+        if self.picture.connected and now - self._stages_at >= 2.0 and not self._working("stages"):
             self._stages_at = now
             work: Any = self._look_at_stages
-            self.run_worker(work, group="stages", exclusive=True)
-        if self.view is not None and not self.frozen:
-            self.view.tick(now)
+            self.run_worker(work, group="stages")
+        if self.view is not None and not self.asking:
+            self._draw_view(self.view)
         self.draw_frame()
+
+    def _draw_view(self, view: View) -> None:
+        """While the screen is paused only what the person asked for is drawn: a page that is new, or another filter."""
+        if self.paused and not view.new:
+            view.catch_up()
+        else:
+            view.tick(self.now())
 
     def draw_frame(self) -> None:
         """Draw the lines around the screen."""
@@ -387,8 +416,7 @@ class TerminalUI(App[int], inherit_bindings=False):
             view.display = view is self.view
         if self.view is not None:
             self.view.lay_out()
-            if not self.paused:
-                self.view.tick(self.now())
+            self._draw_view(self.view)
         self.draw_frame()
 
     # -- keys --------------------------------------------------------------------------------------------------------
@@ -420,7 +448,9 @@ class TerminalUI(App[int], inherit_bindings=False):
         return sorted((act for act in self.acts() if act.bar and self.key_of(act)), key=lambda act: -act.bar)
 
     async def on_event(self, event: Event) -> None:
-        if isinstance(event, Key) and not event.is_forwarded:
+        if isinstance(event, (Key, Paste)) and not event.is_forwarded:
+            if isinstance(event, Paste):
+                event.text = visible(event.text)
             self._typed.append(event)
             if self._typing is None or self._typing.done():
                 self._typing = asyncio.create_task(self._type())
@@ -470,22 +500,27 @@ class TerminalUI(App[int], inherit_bindings=False):
             if key in self.keys_of(act):
                 if self.small and act.id not in IN_THE_DARK:
                     return self._say_small()
+                before = set(self._working("acts"))
                 self.start(act)
-                return await self._let()
+                return await self._let(before)
         view.nav(key)
         return None
 
-    async def _let(self) -> None:
+    def _working(self, group: str) -> list[Worker[Any]]:
+        """What is going on in a group of workers."""
+        return [each for each in self.workers if each.group == group and not each.is_finished]
+
+    async def _let(self, before: set[Worker[Any]]) -> None:
         """Let what a key began get somewhere before the next key is looked at: keys are typed ahead over slow lines.
 
         It ends, or it asks something and takes the keys from then on, or it waits for the daemon, which is not waited
-        for here.
+        for here; nor is what keys ``before`` it began.
         """
         depth, until = len(self.screen_stack), time.monotonic() + TYPED_AHEAD
         while (
             len(self.screen_stack) == depth
             and time.monotonic() < until
-            and any(each.group == "acts" and not each.is_finished for each in self.workers)
+            and not before.issuperset(self._working("acts"))
         ):
             await asyncio.sleep(0.005)
 
@@ -500,19 +535,25 @@ class TerminalUI(App[int], inherit_bindings=False):
     @property
     def read_only(self) -> bool:
         """Whether nothing can be changed: asked for, a recording, or the daemon's word on this person."""
-        from gateway.control import RULES, Role
+        from gateway.control import RULES
 
         if self.options.read_only or self.options.replay or self.picture.me is None:
             return True
-        roles = {Role(name) for name in self.picture.me.roles}
-        return not any(rule.changes and rule.roles & roles for rule in RULES)
+        return not any(rule.changes and rule.roles & self.roles for rule in RULES)
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """What the daemon takes this person for; a role that only a newer daemon knows gives nothing here."""
+        from gateway.control import Role
+
+        mine = self.picture.me.roles if self.picture.me is not None else ()
+        return frozenset(role for role in Role if role.value in mine)
 
     def may(self, call: type[Call[Any]]) -> bool:
         """Whether the daemon would take calls of this type from this person."""
-        from gateway.control import Role, permitted
+        from gateway.control import permitted
 
-        me = self.picture.me
-        return me is not None and permitted(call, frozenset(Role(name) for name in me.roles))
+        return permitted(call, self.roles)
 
     def why_not(self, act: Act, rows: Sequence[Any]) -> str:
         """Why an act cannot be done now; "" where it can."""
@@ -533,16 +574,20 @@ class TerminalUI(App[int], inherit_bindings=False):
         whys = [act.why_not(row) for row in rows] if act.why_not else []
         return whys[0] if whys and all(whys) else ""
 
-    def start(self, act: Act) -> None:
-        """Do it, after what has to be asked; the rows are those of this moment."""
+    def moment(self) -> Moment | None:
+        """The screen and its rows as they are now, for an act that is chosen from a list of acts meanwhile."""
         view = self.view
-        if view is None:
+        return None if view is None else Moment(view, view.current, view.chosen())
+
+    def start(self, act: Act, at: Moment | None = None) -> None:
+        """Do it, after what has to be asked; the rows are those of that moment, or of this one."""
+        if (at := at or self.moment()) is None:
             return
-        rows = [view.current] if act.single and view.current is not None else view.chosen() if act.on_row else []
-        if why := self.why_not(act, rows):
+        rows = [at.current] if act.single and at.current is not None else at.chosen if act.on_row else []
+        if why := self.why_not(act, rows) or (at.view.unmarked() if act.on_row and not act.single else ""):
             self.say(f"{act.words.split(' ...')[0]}: {why}", "warn")
             return
-        self.work(self._perform(act, view, rows))
+        self.work(self._perform(act, at.view, rows))
 
     async def _perform(self, act: Act, view: View, rows: Sequence[Any]) -> None:
         from tui.acts import Kind
@@ -579,14 +624,28 @@ class TerminalUI(App[int], inherit_bindings=False):
         from gateway.client import CallFailed, Unreachable
         from tui.link import words
 
+        act = get_current_worker()
+        self._heard_of[act] = time.monotonic()
         try:
             await made
         except (CallFailed, Unreachable) as error:
             self.say(words(error), "bad", seconds=30.0)
+        finally:
+            del self._heard_of[act]
 
     async def ask(self, dialog: Dialog[R]) -> R | None:
-        """Put a dialog over the desk, and wait for its answer."""
+        """Put a dialog over the desk, and wait for its answer.
+
+        One that comes later than people wait for it takes no key at first: theirs were meant for what they saw.
+        """
+        if (act := get_current_worker()) in self._heard_of:  # else it is a dialog that asks, and that goes over itself
+            while self.asking:
+                await asyncio.sleep(BETWEEN)
+            if time.monotonic() - self._heard_of[act] > TYPED_AHEAD:
+                dialog.deaf_until = time.monotonic() + DEAF
         answer: R | None = await self.push_screen_wait(dialog)
+        if act in self._heard_of:
+            self._heard_of[act] = time.monotonic()
         return answer
 
     async def call(self, call: Call[R]) -> R:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from typing import assert_never
 
 from gateway.control import GetStatus, method_of
 from tui.acts import Act, Kind
@@ -48,7 +49,6 @@ def all_acts() -> Iterator[tuple[str, Act]]:
         yield "", act
 
 
-_ASKS = {Kind.LOOK: "", Kind.UNDO: "no; `z` takes it back", Kind.ASK: "y/N", Kind.NAME: "the name, typed"}
 _HEAD = """\
 # Keys, calls and commands
 
@@ -81,4 +81,19 @@ def _row(act: Act) -> str:
     keys = " ".join(f"`{shown(key)}`" for key in act.keys)
     calls = " ".join(f"`{method_of(call)}`" for call in (*act.calls, *act.reads))
     command = f"`{act.usage}`" if act.command else ""
-    return f"| {keys} | {act.words.split(' ...')[0]} | {_ASKS[act.kind]} | {calls} | {command} | `{act.id}` |\n"
+    return f"| {keys} | {act.words.split(' ...')[0]} | {_asks(act)} | {calls} | {command} | `{act.id}` |\n"
+
+
+def _asks(act: Act) -> str:
+    dialog = "a dialog" if act.words.endswith(" ...") else ""
+    match act.kind:
+        case Kind.LOOK:
+            return dialog
+        case Kind.UNDO:
+            return f"{dialog or 'no'}; `z` takes it back"
+        case Kind.ASK:
+            return "y/N"
+        case Kind.NAME:
+            return "the name, typed"
+        case _ as never:
+            assert_never(never)

@@ -6,6 +6,7 @@ clean already, which is nearly everything, is passed on as the same object.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
@@ -20,6 +21,15 @@ def clean(value: T) -> T:
     """The same value with every text in it safe to show."""
     made: T = _clean(value)
     return made
+
+
+def visible(text: str) -> str:
+    """A text that is pasted, without what cannot be seen: it came from anywhere, and fields show what they hold."""
+    return "".join(char for char in unicodedata.normalize("NFC", text) if char == "\r" or _shows(char))
+
+
+def _shows(char: str) -> bool:
+    return safe_text(char, multiline=True) == char
 
 
 def _clean(value: Any) -> Any:

@@ -5,11 +5,13 @@ Each is a modal screen that answers with a value, None for Esc. The default is a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.events import Key
@@ -58,6 +60,8 @@ class Dialog(ModalScreen[T], inherit_bindings=False):
         self.ui = ui
         self.ready = False
         """Whether it takes keys."""
+        self.deaf_until = 0.0
+        """By the steady clock: before that a key was meant for what was on the screen before."""
         self._title = title
         self.box = Container(classes="box")
 
@@ -101,10 +105,18 @@ class Dialog(ModalScreen[T], inherit_bindings=False):
 
     async def on_key(self, event: Key) -> None:
         """Textual calls a handler of every class in the line, so only this one is called ``on_key``."""
+        if time.monotonic() < self.deaf_until:
+            event.stop()
+            event.prevent_default()
+            return
         if isinstance(self.focused, (Input, TextArea)) and event.key not in self.TAKES:
             return  # it goes on to the bindings of what is typed into: cursor keys, backspace, Enter
         event.stop()
         await self.key(event)
+
+    def dismiss(self, result: T | None = None) -> AwaitComplete:
+        """Answer, once: of a dialog that is gone already, Textual would close what lay below it."""
+        return super().dismiss(result) if self.ui.screen is self else AwaitComplete()
 
     async def key(self, event: Key) -> None:
         """Any key that an input did not take."""
@@ -468,6 +480,8 @@ class Form(Dialog["dict[str, str]"]):
 
     def close_form(self) -> None:
         """Esc: what was typed is kept as a draft; a draft that is left as it was goes at the second Esc."""
+        if self._busy:
+            self.ui.say("the daemon was asked already, and may still do it: look before you try again", "warn")
         if not self._kept or self.values != self._began:
             self.keep_draft()
             self.dismiss(None)

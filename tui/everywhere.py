@@ -29,7 +29,7 @@ from tui.frame import SCREENS
 from tui.keys import shown
 
 if TYPE_CHECKING:
-    from tui.app import TerminalUI
+    from tui.app import Moment, TerminalUI
     from tui.dialogs import Place
     from tui.view import View
 
@@ -40,7 +40,8 @@ async def _go_to(view: View, rows: Rows) -> None:
     from tui.dialogs import GoTo
 
     ui = view.ui
-    place = await ui.ask(GoTo(ui, ui.places))
+    at = ui.moment()
+    place = await ui.ask(GoTo(ui, lambda text: places(ui, text, at)))
     if place is not None:
         made = place.go()
         if made is not None:
@@ -59,9 +60,10 @@ async def _help(view: View, rows: Rows) -> None:
         if free:
             table.append((" ".join(map(shown, free)), act.words.split(" ...")[0], act.usage, act))
     table += [(keys, words, "", None) for keys, words in MOVING]
+    at = ui.moment()
     chosen = await ui.ask(Help(ui, table))
     if chosen is not None:
-        ui.start(chosen)
+        ui.start(chosen, at)
 
 
 MOVING = (
@@ -345,8 +347,8 @@ ALWAYS = (WhoAmI, Watch, GetStatus, GetStages, ListTouchpoints)
 """Calls that the frame makes by itself; no key is needed. The answer to GetStatus is what a watch begins with."""
 
 
-def places(ui: TerminalUI, text: str) -> list[Place]:
-    """Where one can go with this text: the exact things first."""
+def places(ui: TerminalUI, text: str, at: Moment | None = None) -> list[Place]:
+    """Where one can go with this text, and what can be done to the rows of that moment: the exact things first."""
     from tui.dialogs import Place
 
     found: list[Place] = []
@@ -371,7 +373,7 @@ def places(ui: TerminalUI, text: str) -> list[Place]:
                 place(row.address, f"touchpoint, {row.state}", lambda row=row: _open_touchpoint(ui, row))  # type: ignore[misc]
     for act in ui.acts():
         if folded in act.words.casefold() and not act.id.startswith("go."):
-            place(act.words.split(" ...")[0], f"key {shown(ui.key_of(act))}", lambda act=act: ui.start(act))  # type: ignore[misc]
+            place(act.words.split(" ...")[0], f"key {shown(ui.key_of(act))}", lambda act=act: ui.start(act, at))  # type: ignore[misc]
     return found
 
 

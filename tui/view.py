@@ -19,7 +19,7 @@ from textual.widget import Widget
 from gateway.client import CallFailed, Unreachable
 from gateway.control import Call, Code
 from tui.acts import Act
-from tui.lines import Line, line, strip
+from tui.lines import Line, folded, line, strip
 from tui.link import words
 from tui.pager import Pager
 from tui.vlist import Column, VList
@@ -100,9 +100,15 @@ class View(Container):
         self._seen: tuple[int, ...] = ()
         self._loaded_at = float("-inf")
         self._load_task: asyncio.Task[None] | None = None
+        self._again = False
+        """Somebody asked for a load while one was going on, which may have asked too early to know of it."""
+        self._wanted = False
+        """The person asked for what is loaded now: it is drawn even while the screen is paused."""
         self._detail: asyncio.Task[None] | None = None
         self._detailed: Any = None
         """The row that the details are of, as it was then."""
+        self._old_details = False
+        """The details were asked for over a connection that is gone."""
 
     # -- for subclasses ----------------------------------------------------------------------------------------------
 
@@ -178,34 +184,67 @@ class View(Container):
                 least = max(min(self.PREVIEW, (self.ui.size.height - 4) // 2), 1)
                 self.pager.styles.height = "1fr" if self.full else least
 
+    @property
+    def new(self) -> bool:
+        """Whether it was never loaded yet."""
+        return self._loaded_at == float("-inf")
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being loaded."""
+        return self._load_task is not None and not self._load_task.done()
+
     def tick(self, now: float) -> None:
         """Twice a second while it is on the screen: load what is stale, draw what is known."""
         picture = self.ui.picture
         seen = tuple(getattr(picture, name) for name in self.WATCHES)
         stale = seen != self._seen or (self.EVERY and now - self._loaded_at >= self.EVERY)
-        first = self._loaded_at == float("-inf")
-        busy = self._load_task is not None and not self._load_task.done()
-        if picture.connected and not busy and (first or (stale and now - self._loaded_at >= self.PAUSE)):
+        if picture.connected and not self.busy and (self.new or (stale and now - self._loaded_at >= self.PAUSE)):
             self._seen = seen
-            self.reload()
+            self.reload(asked=self.new)
         self.draw()
+        self._wanted = self._wanted and self.busy
 
-    def reload(self, *, anew: bool = False) -> None:
-        """Load now, unless that is going on; ``anew`` gives up what is going on, since it asked for something else."""
+    def catch_up(self) -> None:
+        """The same while the screen is paused: draw only what the person asked for, once it is here."""
+        if self._wanted and not self.busy:
+            self._wanted = False
+            self.draw()
+
+    def reload(self, *, anew: bool = False, asked: bool = True) -> None:
+        """Load now, or once more after the load that is going on; ``anew`` gives that one up instead.
+
+        ``asked`` is false for what the person did not ask for: it waits for the end of a pause to be drawn.
+        """
+        self._wanted = self._wanted or asked
         if anew and self._load_task is not None:
             self._load_task.cancel()
-            self._load_task = None
-        if self._load_task is None or self._load_task.done():
+            self._load_task, self._again = None, False
+        if self.busy:
+            self._again = True
+        else:
             self._loaded_at = self.ui.now()
             self._load_task = asyncio.create_task(self._load())
 
-    async def _load(self) -> None:
+    def load_more(self, *, asked: bool = True) -> None:
+        """Load the next window, unless something is being loaded."""
+        if not self.busy:
+            self._wanted = self._wanted or asked
+            self._load_task = asyncio.create_task(self._load(more=True))
+
+    async def _load(self, *, more: bool = False) -> None:
         try:
-            await self.load()
-            self.trouble = ""
+            await (self.more() if more else self.load())
+            self.trouble = self.trouble if more else ""
         except (CallFailed, Unreachable) as error:
             self.trouble = words(error)
-        if self.is_attached and not self.ui.frozen:
+        except Exception as error:  # nobody waits for this task: what went wrong would look like an empty list
+            self.trouble = f"this screen failed by a fault of ours ({type(error).__name__}: {error})"
+        self._load_task = None if self._again else self._load_task
+        if self._again:
+            self._again = False
+            self.reload(asked=False)
+        elif self.is_attached and not self.ui.frozen:
             self.draw()
 
     def loaded(self) -> bool:
@@ -226,6 +265,11 @@ class View(Container):
             made = line(*made[:1], ("   " + self.trouble, "bad"), *made[1:])  # it is the rest that may be cut
         self.title.set(made)
 
+    def joined(self) -> None:
+        """There is a connection again: all that was asked for before it is old."""
+        self._old_details = True
+        self.reload(asked=self.new)
+
     def forget(self) -> None:
         """It goes from the screen for good."""
         for task in (self._load_task, self._detail):
@@ -243,6 +287,10 @@ class View(Container):
     def chosen(self) -> list[Any]:
         """The rows that an act is about."""
         return [] if self.list is None else self.list.chosen()
+
+    def unmarked(self) -> str:
+        """Why an act must not take the row under the cursor for the marked ones: these went meanwhile. Says so once."""
+        return "" if self.list is None else self.list.unmarked()
 
     @property
     def current(self) -> Any | None:
@@ -269,22 +317,14 @@ class View(Container):
 
     def on_vlist_near_end(self, event: VList.NearEnd) -> None:
         event.stop()
-        if self._load_task is None or self._load_task.done():
-            self._load_task = asyncio.create_task(self._more())
-
-    async def _more(self) -> None:
-        try:
-            await self.more()
-        except (CallFailed, Unreachable) as error:
-            self.trouble = words(error)
-        if self.is_attached and not self.ui.frozen:
-            self.draw()
+        self.load_more()
 
     def draw_details(self, *, keep: bool = False) -> None:
         """Show the details of the row under the cursor, and ask for more once the cursor rests."""
         if self.list is None or not self.pager.display:
             return
         row = self._detailed = self.current
+        self._old_details = False
         self.pager.set(lambda width: self.details(row, width) if row is not None else (), keep=keep)
         if keep and self._detail is not None and not self._detail.done():
             return  # it looks at the row again when it is done
@@ -298,7 +338,7 @@ class View(Container):
         now, then = self.current, self._detailed
         if self.list is None or not self.pager.display:
             self._detailed = None
-        elif now != then:
+        elif now != then or (self._old_details and self.ui.picture.connected):
             same = now is not None and then is not None and self.key_of(now) == self.key_of(then)
             self.draw_details(keep=same)
 
@@ -308,8 +348,10 @@ class View(Container):
             try:
                 await self.load_details(row)
             except (CallFailed, Unreachable) as error:
-                problem = words(error)
-                self.pager.set(lambda width, problem=problem: (line((problem, "bad")),))  # type: ignore[misc]
+                self._said_instead(words(error))
+                return
+            except Exception as error:  # as above
+                self._said_instead(f"these details failed by a fault of ours ({type(error).__name__}: {error})")
                 return
             now = self.current
             if not self.is_attached or now is None or self.key_of(now) != self.key_of(row):
@@ -318,3 +360,7 @@ class View(Container):
             if now == row:
                 return
             await asyncio.sleep(self.PAUSE)
+
+    def _said_instead(self, problem: str) -> None:
+        """Why there are no details."""
+        self.pager.set(lambda width: [line((each, "bad")) for each in folded(problem, width)])

@@ -77,6 +77,10 @@ class VList(Widget, can_focus=True):
         self.header = header
         self.rows: Sequence[Any] = ()
         self.marks: set[Hashable] = set()
+        self._acted_on: set[Hashable] = set()
+        """What was marked when something was last done to the marked rows."""
+        self._bereft = False
+        """All marked rows went by themselves: the next act was meant for them."""
         self.more = False
         self.all_columns = False
         """Those that there is no room for go first, and others go for them."""
@@ -109,7 +113,9 @@ class VList(Widget, can_focus=True):
             self._hold(held)
         self.cursor = max(0, min(self.cursor, len(rows) - 1))
         if self.marks:
-            self.marks &= {self.key(row) for row in rows}
+            left = self.marks & {self.key(row) for row in rows}
+            self._bereft = not left and not self.marks <= self._acted_on
+            self.marks = left
         self._scroll()
         self.redraw()
         now = self.current
@@ -168,6 +174,7 @@ class VList(Widget, can_focus=True):
         """Mark or unmark the row under the cursor, and go on to the next."""
         if (row := self.current) is not None:
             self.marks ^= {self.key(row)}
+            self._bereft = False
             self.move_to(self.cursor + 1)
             self.redraw()
 
@@ -175,7 +182,14 @@ class VList(Widget, can_focus=True):
         """Mark all that is loaded, or nothing."""
         keys = {self.key(row) for row in self.rows}
         self.marks = set() if self.marks >= keys else keys
+        self._bereft = False
         self.redraw()
+
+    def unmarked(self) -> str:
+        """Something is to be done to the marked rows: "", or that they are gone, which is said once."""
+        self._acted_on = set(self.marks)
+        gone, self._bereft = self._bereft, False
+        return "the marked rows are gone; again does it to the one under the cursor" if gone else ""
 
     def _scroll(self) -> None:
         self.top = max(0, min(self.top, len(self.rows) - self.page))

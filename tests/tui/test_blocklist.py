@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 from gateway.control import Block, BlockRow, Done, GetStatus, ListBlocklist, Page, Role, Unblock, Why, WhyAnswer
 from pipeline.errors import Refused
 from pipeline.names import check_pattern
+from pipeline.touchpoint import normalise, without_tag
 from stages.blocklist import _entry
 from tests.tui.canned import NOW, Canned, served, short, status, touchpoint, until
 from tests.tui.screen import Terminal, terminal
@@ -402,7 +403,6 @@ ADDRESS = st.builds(
 @given(ADDRESS, st.data())
 def test_an_address_is_compared_as_the_stage_compares_it(address: str, data: st.DataObject) -> None:
     ours = forms(address)
-    blocked = frozenset(data.draw(st.lists(st.sampled_from([*ours, "@other.example", "@.example", address]))))
-    from pipeline.touchpoint import normalise
-
+    others = [without_tag(address), normalise(address), "@other.example", "@.example", address]
+    blocked = frozenset(data.draw(st.lists(st.sampled_from([*ours, *others]))))
     assert _entry(normalise(address), blocked) == next((form for form in ours if form in blocked), None)

@@ -6,7 +6,6 @@ key on it is dead, each stands in its help, and for those who may only look none
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -54,8 +53,8 @@ class Way:
     keys: Keys = ()
 
 
-# The cursor is on press@acme.example (2) when the touchpoints are opened, since that one is lost; on support's 900 in
-# the first queue, on 700 among what is held, on 850 in the list of what goes out, on pest@spam.example in the blocklist.
+# The cursor is first on press@acme.example (2) among the touchpoints, since that one is lost; on mail 900 in the first
+# queue, on 700 among what is held, on 850 in the list of what goes out, and on pest@spam.example in the blocklist.
 REACH: dict[type[Call[Any]], Way] = {
     # The house
     c.WhoAmI: Way(c.WhoAmI()),
@@ -164,7 +163,8 @@ def test_every_call_of_the_wire_has_its_keys() -> None:
 async def desk(canned: Canned, tmp_path: Path, **options: Any) -> AsyncIterator[Terminal]:
     """The terminal UI on this daemon, as it is after its start, without a mouse. Its clock stands still, so that
     nothing happens by itself."""
-    async with served(canned, short(tmp_path)) as path, terminal(path, now=Clock(), mouse=False, **options) as at:
+    quiet: dict[str, Any] = {"now": Clock(), "mouse": False}
+    async with served(canned, short(tmp_path)) as path, terminal(path, size=(80, 24), **quiet, **options) as at:
         await at.quiet()
         yield at
 
@@ -174,6 +174,7 @@ async def do(at: Terminal, keys: Keys) -> None:
     for key in keys:
         match key:
             case Types(text):
+                await rest(at)
                 await at.send(*text)
             case Sees(words):
                 await at.shows(words)
@@ -193,7 +194,9 @@ async def rest(at: Terminal) -> None:
         ui.tick()
         busy = any(each.group == "acts" and not each.is_finished for each in ui.workers)
         detailed = view._detail is None or view._detail.done()
-        return len(ui.screen_stack) > 1 or (not busy and view.loaded() and detailed)
+        if len(ui.screen_stack) > 1:
+            return getattr(ui.screen, "ready", True)
+        return not busy and view.loaded() and detailed
 
     await until(rests, "the screen comes to rest")
 
@@ -239,18 +242,22 @@ def keys_on(view: type[View]) -> Iterator[tuple[Act, list[str]]]:
 
 async def come(at: Terminal, view: type[View]) -> None:
     """Come to a screen, or back to it as it was before a key did something."""
-    ui = at.ui
     await rest(at)
-    while len(ui.screen_stack) > 1 or ui.desk.prompt.display:
-        await do(at, ["escape"])
-    if ui.paused:
+    for _ in range(4):
+        if not closed(at):
+            await do(at, ["escape"])
+    if at.ui.paused:
         await do(at, ["p"])
-    while ui.view is not None and (ui.view.full or ui.view.needle or (ui.view.list is not None and ui.view.list.marks)):
-        await do(at, ["escape"])
-    if type(ui.view) is not view:
+    if type(at.ui.view) is not view:
         await do(at, PLACES[view.NAME])
-    assert type(ui.view) is view
-    await rest(at)
+    assert type(at.ui.view) is view and closed(at)
+
+
+def closed(at: Terminal) -> bool:
+    """Whether there is nothing that Esc would close, or take back, on this screen."""
+    ui, view = at.ui, at.ui.view
+    marks = view is not None and view.list is not None and view.list.marks
+    return len(ui.screen_stack) == 1 and not (ui.desk.prompt.display or view is None or view.full or marks)
 
 
 async def does(at: Terminal, canned: Canned, key: str) -> bool:
@@ -269,7 +276,7 @@ async def does(at: Terminal, canned: Canned, key: str) -> bool:
     before, text = state(), at.text()
     await at.send(key)
     with suppress(AssertionError):
-        await until(seen, "something happens", 1.0)
+        await until(seen, "something happens", 5.0)
         return True
     return False
 
@@ -298,3 +305,35 @@ async def test_no_key_of_a_screen_is_dead_and_each_stands_in_its_help(view: type
                 if not await does(at, canned, keys[0]):
                     dead.append(f"{keys[0]} ({act.id})")
     assert not dead, f"these do nothing: {', '.join(dead)}"
+
+
+async def test_each_digit_leads_to_its_screen_and_q_leaves(tmp_path: Path) -> None:
+    async with desk(a_house(), tmp_path) as at:
+        for digit, name, _ in SCREENS:
+            await do(at, [digit])
+            assert getattr(at.ui.view, "NAME", "") == name
+        await at.send("Q")
+        await until(lambda: at.ui.return_code == 0, "it is left")
+
+
+@pytest.mark.parametrize(
+    ("roles", "options", "why"),
+    [((Role.AUDIT,), {}, "not with your roles (audit)"), ((), {"read_only": True}, "started with --read-only")],
+    ids=["audit", "read-only"],
+)
+async def test_who_may_only_look_is_told_so_by_every_act_that_changes_something(
+    roles: tuple[Role, ...], options: dict[str, Any], why: str, tmp_path: Path
+) -> None:
+    canned, taken = a_house(*roles), []
+    async with desk(canned, tmp_path, **options) as at:
+        for view in all_views():
+            for act, keys in keys_on(view):
+                if any(map(changes, act.calls)):
+                    await come(at, view)
+                    at.ui.said = None
+                    await do(at, [keys[0]])
+                    said = at.ui.said[0] if at.ui.said else ""
+                    if not said.startswith(f"{act.words.split(' ...')[0]}: {why}") or len(at.ui.screen_stack) > 1:
+                        taken.append(f"{keys[0]} ({act.id}) on {view.NAME}: {said!r}")
+    assert not taken, f"these are not refused: {', '.join(taken)}"
+    assert not [call for call in canned.made if changes(type(call))]

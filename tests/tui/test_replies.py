@@ -430,6 +430,7 @@ async def test_hidden_characters_are_edited_outside_only(tmp_path: Path, monkeyp
         assert "\x1b" not in screen.text()
         await screen.type("abc")
         assert editor.text == bad, "nothing is typed into what is not shown as it is"
+        assert "abc" not in screen.text()
         monkeypatch.setattr(screen.ui, "edit_outside", lambda text: f"{text}!\n")
         await screen.press("f4")
         await screen.shows("taken over from the editor; ^s saves it")

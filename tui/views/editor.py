@@ -349,7 +349,7 @@ class Editor(Dialog[TemplateRow]):
         """Whether somebody else saved another text since this one was opened; says so once."""
         assert self.ui.link is not None
         now = await self.ui.link.raw(ShowTemplate(touchpoint=str(self._row.id), kind=self._kind))
-        if True:
+        if (now.subject, now.text) in ((self._saved.subject, self._saved.text), mine):
             return False
         self._saved = now
         self.keep()

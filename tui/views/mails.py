@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from gateway.client import CallFailed
-from gateway.control import ListMail, MailDetail, MailRow, MailText, ReadText, Role, ShowMail, sees_all
+from gateway.control import ListMail, MailDetail, MailRow, MailText, ReadText, ShowMail, sees_all
 from tui.acts import Act, Rows
 from tui.frame import age
 from tui.lines import Piece
@@ -262,7 +262,7 @@ class MailList(View):
     def tick(self, now: float) -> None:
         super().tick(now)
         if self._short() and self.loaded() and not self.trouble and self.ui.picture.connected:
-            self._load_task = asyncio.create_task(self._more())
+            self.load_more(asked=False)
 
     def _short(self) -> bool:
         """Whether more has to be loaded by itself, for what the daemon cannot sort or filter."""
@@ -297,7 +297,7 @@ class MailList(View):
             more = " or cause:NAME" if self.CAUSES else ""
             return f"no such mail; / takes words of the subject, name@domain, @domain{more}"
         me = self.ui.picture.me
-        if me is not None and not sees_all(frozenset(Role(name) for name in me.roles)):
+        if me is not None and not sees_all(self.ui.roles):
             return "nothing here; with your roles you see the mail of the queues only"
         return self.EMPTY
 

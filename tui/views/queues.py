@@ -19,7 +19,6 @@ from gateway.control import (
     MailRow,
     MailText,
     RingGroupRow,
-    Role,
     sees_all,
 )
 from tui.acts import Act, Kind, Rows, Undo
@@ -179,7 +178,7 @@ class Queues(View):
     def unassigned(self) -> Queue | None:
         """The mail that is in no queue, for those who may see it."""
         me = self.ui.picture.me
-        if me is None or not sees_all(frozenset(Role(name) for name in me.roles)):
+        if me is None or not sees_all(self.ui.roles):
             return None
         need = next((need for need in self.ui.picture.needs if need.kind == "unassigned"), None)
         return Queue(id=0, name="", open=need.count if need else 0, oldest_at=need.since if need else 0.0)

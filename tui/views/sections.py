@@ -44,6 +44,8 @@ class Sections(VList):
 
     def move_to(self, number: int) -> None:
         """The row that is meant, or the next one that is a row; first in the direction of the move."""
+        if not self.rows:
+            return
         there = range(max(0, min(number, len(self.rows) - 1)), len(self.rows))
         ways = [there, range(there.start, -1, -1)]
         if number < self.cursor:
