@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SERVERS = ("dovecot", "postfix", "tmux")
 """Fixtures, and the modules of ``tests/servers`` behind them."""
+LONG = frozenset(
+    f"test_{name}.py" for name in ("03_kill", "04_outage", "06_terminal", "hostile", "screens", "terminal")
+)
+"""Files of tests that take seconds each."""
 
 # The same examples each time, so that a red run is red again; POSTROOM_SEARCH=1 looks further.
 settings.register_profile(
@@ -123,11 +127,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use a real server, so that ``-m 'not dovecot'`` leaves them out."""
+    """Mark the tests that use a real server, so that ``-m 'not dovecot'`` leaves them out; spread the long ones.
+
+    Each test process begins with a share of the list in a row, so the stories would all be told by the same one.
+    """
     for item in items:
         for name in SERVERS:
             if name in getattr(item, "fixturenames", ()):
                 item.add_marker(name)
+    stories = [item for item in items if item.path.name in LONG]
+    if stories and len(items) > 10 * len(stories):
+        rest = [item for item in items if item.path.name not in LONG]
+        step = len(rest) // len(stories)
+        for number, item in enumerate(stories):
+            rest.insert(number * (step + 1), item)
+        items[:] = rest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -65,7 +65,7 @@ def test_no_screen_lets_anything_through(daemon: tuple[Canned, Path], tmp_path: 
         for digit, name, _ in SCREENS:
             for keys in (digit, "\x1b[6~\x1b[6~", "\r", "Gf", "f\x1b", "a", "\x1b"):
                 terminal.press(keys)  # the screen, its rows, a page, its end, the menu of a row
-                terminal.quiet(0.7 if keys in (digit, "\r") else 0.25)
+                terminal.quiet(0.5 if keys in (digit, "\r") else 0.15)
             assert stray(bytes(terminal.written)) == [], f"on screen {name}"
         _tell(canned)
         terminal.press("1")
