@@ -273,20 +273,22 @@ class _Session:
 
     async def _serve(self, line: bytes) -> None:
         try:
-            id, call = read_request(line)
-            answer = reply_line(id, await self._answer(id, call))
+            answer = await self._answer(*read_request(line))
         except WireFault as fault:
             answer = error_line(fault.id, fault.code, str(fault))
         with suppress(OSError):
             await self.send(answer)
 
-    async def _answer(self, id: int, call: Call[Any]) -> Any:
+    async def _answer(self, id: int, call: Call[Any]) -> bytes:
         if not allowed(call, self._caller.roles):
             raise WireFault(Code.NOT_PERMITTED, _not_permitted(call, self._caller), id)
         if isinstance(call, WhoAmI) and (via := safe_text(call.via.strip(), LONGEST_VIA)):
             self._caller = replace(self._caller, via=via[:LONGEST_VIA])
         try:
-            return await (self._watch() if isinstance(call, Watch) else self._desk.answer(call, self._caller))
+            found = await (self._watch() if isinstance(call, Watch) else self._desk.answer(call, self._caller))
+            return reply_line(id, found)
+        except WireFault:
+            raise
         except PostroomError as error:
             raise WireFault(_code(error), str(error) or type(error).__name__, id) from None
         except Exception as error:
@@ -316,6 +318,9 @@ class _Session:
                 batch = await self._desk.batch(heard, self._caller)
                 line = batch_line(batch)
             except PostroomError:
+                line = b""
+            except Exception:  # nobody waits for this task: the guest would take old rows for new ones for ever
+                log.exception("a batch of events failed")
                 line = b""
             if not line or len(line) > LONGEST_LINE:
                 line = batch_line(Batch(boot=self._events.boot, number=heard.number, events=(), gap=True))

@@ -95,10 +95,11 @@ class Act:
             return ""
         row = rows[0] if rows else None
         made = self.command_of(row) if self.command_of is not None and row is not None else self.command
-        for name in _names(made):
-            values = [str(getattr(each, name, "")) for each in (rows if name == "id" else [row])]
-            made = made.replace("{" + name + "}", " ".join(quote(value) for value in values))
-        return made
+        values = {
+            name: " ".join(quote(str(getattr(each, name, ""))) for each in (rows if name == "id" else [row]))
+            for name in _names(made)
+        }
+        return made.format_map(values)  # all at once: a value may hold the name of another one
 
 
 def _names(template: str) -> list[str]:

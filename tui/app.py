@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -198,7 +199,26 @@ class TerminalUI(App[int], inherit_bindings=False):
         return self.desk
 
     def on_mount(self) -> None:
+        self.app_resume_signal.subscribe(self, self._repaint)
+        with suppress(RuntimeError, ValueError):  # signals belong to the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, 128 + signal.SIGTERM)
         self.desk.call_after_refresh(self._begin)
+
+    def _repaint(self, app: App[Any]) -> None:
+        """Another program had the terminal: draw all of it, and take the mouse only if it was ours."""
+        self.mouse_on = self._mouse_on
+        for screen in self.screen_stack:
+            screen.refresh(layout=True)
+
+    def _fatal_error(self) -> None:
+        """Textual's without the values of variables: a password or mail may be in them, and people pass this on."""
+        from rich.segment import Segments
+        from rich.traceback import Traceback
+
+        self.bell()
+        told = self.console.render(Traceback(show_locals=False, width=None), self.console.options)
+        self._exit_renderables.append(Segments(told))
+        self._close_messages_no_wait()
 
     async def _begin(self) -> None:
         """Everything that the first paint does not need: the wire, the screens, the daemon."""
@@ -268,12 +288,20 @@ class TerminalUI(App[int], inherit_bindings=False):
                     return
 
     async def _look_at_stages(self) -> None:
+        """How the stations do; and whether the daemon answers at all, which nothing else shows in a quiet house."""
         from gateway.client import CallFailed, Unreachable
-        from gateway.control import GetStages
+        from gateway.control import GetStages, WhoAmI
 
         with suppress(CallFailed, Unreachable):
             if self.link is not None and self.may(GetStages):
                 self.stages = await self.link.call(GetStages())
+            elif self.link is not None:
+                await self.link.call(WhoAmI())
+
+    @property
+    def unanswered(self) -> float:
+        """For how many seconds the daemon has owed the answer to that."""
+        return self.now() - self._stages_at if self.picture.connected and self._working("stages") else 0.0
 
     # -- drawing -----------------------------------------------------------------------------------------------------
 
@@ -307,6 +335,9 @@ class TerminalUI(App[int], inherit_bindings=False):
         now = self.now()
         if self.said is not None and now >= self.said[2]:
             self.said = None
+        if self._recorder is not None and self._recorder.trouble:
+            self.say(f"nothing is recorded any more: {self._recorder.trouble}", "bad", seconds=60.0)
+            self._recorder = None
         if self.small and self.said is None:
             self._say_small()
         if self.picture.connected and now - self._stages_at >= 2.0 and not self._working("stages"):

@@ -391,9 +391,12 @@ class Form(Dialog["dict[str, str]"]):
         *,
         intro: str = "",
         draft: str = "",
+        edits: bool = False,
     ) -> None:
+        """``edits``: a draft keeps only what was changed, since the rest may be another thing once it is offered."""
         super().__init__(ui, title)
         self.fields = list(fields)
+        self._edits = edits
         self._submit = submit
         self._intro = intro
         self._draft = draft
@@ -459,8 +462,11 @@ class Form(Dialog["dict[str, str]"]):
     def keep_draft(self) -> None:
         """Keep what was typed, so that a lost terminal loses nothing; never a secret."""
         if self._draft and self.dirty:
-            secret = {each.name for each in self.fields if each.secret}
-            self.ui.drafts.write(self._draft, {k: v for k, v in self.values.items() if k not in secret})
+            kept = [each.name for each in self.fields if not each.secret and not (self._edits and self._as_given(each))]
+            self.ui.drafts.write(self._draft, {name: self.values[name] for name in kept})
+
+    def _as_given(self, each: Field) -> bool:
+        return self.values[each.name] == (each.value if each.value or not each.choices else each.choices[0])
 
     async def key(self, event: Key) -> None:
         steps = {"tab": 1, "down": 1, "shift+tab": -1, "up": -1}

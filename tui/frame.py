@@ -28,6 +28,8 @@ SCREENS = (
     ("0", "settings", "Settings"),
 )
 """Digit, name and title; the modules of ``tui/views`` are called by the names."""
+SILENT = 10.0
+"""Seconds after which it is said that the daemon does not answer."""
 _STATES = (
     ("connected", "ok", "good"),
     ("connecting", "connecting", ""),
@@ -94,6 +96,8 @@ class StateLine(_OneLine):
             parts += [(f"DIFFERENCE {difference}", "alarm"), ("  ", "")]
         if self.ui.paused:
             parts.append(("PAUSED  ", "warn"))
+        if (unanswered := self.ui.unanswered) >= SILENT:
+            parts.append((f"NO ANSWER for {age(unanswered)}  ", "alarm"))
         told = [(f"{counts[name]} {words}", style) for name, words, style in _STATES if counts.get(name)]
         for number, piece in enumerate(told or [("no touchpoint yet", "dim")]):
             parts += [(" · ", "dim"), piece] if number else [piece]

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from gateway.control import Batch, Event, MailRow, Me, NeedRow, Snapshot, TouchpointRow
 
 FEED = 1_000
 """Events that are kept."""
+MOST_MAIL = 2_000
+"""Mails whose last row is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Picture:
         self.gaps = 0
         """How often something happened that was not told row by row: what is known of mail may be old."""
         self.changed_mail: dict[int, MailRow] = {}
-        """The last row of each mail that was told of lately; at most 2,000."""
+        """The last row of each mail that was told of lately; at most MOST_MAIL."""
 
     @property
     def whole(self) -> bool:
@@ -114,7 +115,7 @@ class Picture:
             self.mail_changes += 1
             self.changed_mail.pop(event.mail.id, None)
             self.changed_mail[event.mail.id] = event.mail
-            if len(self.changed_mail) > 2_000:
+            if len(self.changed_mail) > MOST_MAIL:
                 del self.changed_mail[next(iter(self.changed_mail))]
 
     def put_touchpoints(self, rows: Iterable[TouchpointRow]) -> None:
@@ -145,9 +146,10 @@ class Picture:
 
     def difference(self) -> int | None:
         """What the account does not explain: 0, or something is wrong; None before it was told."""
-        at: Any = self.account
-        if not at:
-            return None
-        taken = at["taken"] - sum(at[name] for name in ("queued", "stopped", "held_in", "waiting_in", "dropped_in"))
+        at = self.account
+        came = ("queued", "stopped", "held_in", "waiting_in", "dropped_in")
         out = ("delivered", "waiting_out", "parked", "unknown", "held_out", "failed", "dropped_out")
-        return int(abs(taken) + abs(at["accepted"] - sum(at[name] for name in out)))
+        if not at.keys() >= {"taken", "accepted", *came, *out}:
+            return None  # not told yet, or told in the words of another version
+        left = (at["taken"] - sum(at[name] for name in came), at["accepted"] - sum(at[name] for name in out))
+        return sum(map(abs, left))

@@ -46,6 +46,8 @@ class Recorder:
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._file: IO[str] | None = os.fdopen(descriptor, "w", encoding="utf-8")
+        self.trouble = ""
+        """Why the recording has ended before the session."""
         self._clock, self._start = clock, clock()
         self._write({"format": FORMAT, "at": time.time()})
 
@@ -83,8 +85,8 @@ class Recorder:
         try:
             self._file.write(json.dumps(made, ensure_ascii=True, separators=(",", ":")) + "\n")
             self._file.flush()
-        except OSError:
-            self._file = None
+        except OSError as error:
+            self._file, self.trouble = None, error.strerror or str(error)
 
 
 class BadRecording(Exception):

@@ -126,7 +126,7 @@ class Mails:
         moved = await self._parts.spool.move(call.id, call.ring_groups, also)
         row = await self._row(call.id)
         if moved:
-            self._changed(row, verb, caller)
+            self._changed(row.id, row.touchpoint_id, verb, caller)
         return row
 
     async def retry(self, call: RetryMail, caller: Caller) -> MailRow:
@@ -158,6 +158,8 @@ class Mails:
         for verb, where, act in groups:
             while ids := await self._some(touchpoint_id, where):
                 await asyncio.gather(*(self._recorded(verb, number, caller, act) for number in ids))
+                for number in ids:
+                    self._changed(number, touchpoint_id, verb, caller)
 
     async def _some(self, touchpoint_id: int, where: str) -> list[int]:
         sql = f"SELECT id FROM entry WHERE touchpoint_id = :id AND {where} LIMIT {_DROPPED_AT_ONCE}"
@@ -168,7 +170,7 @@ class Mails:
         await self._parts.store.read(lambda tx: _visible(tx, entry_id, caller))
         await self._recorded(verb, entry_id, caller, act)
         row = await self._row(entry_id)
-        self._changed(row, verb, caller)
+        self._changed(row.id, row.touchpoint_id, verb, caller)
         self._parts.house.wake(row.touchpoint_id)
         return row
 
@@ -176,9 +178,9 @@ class Mails:
         scene = self._parts.scene
         return (await self._parts.store.read(lambda tx: views.mail_rows(tx, scene, [entry_id])))[0]
 
-    def _changed(self, row: MailRow, verb: str, caller: Caller) -> None:
+    def _changed(self, entry_id: int, touchpoint_id: int, verb: str, caller: Caller) -> None:
         """Let everybody know."""
-        self._parts.events.publish(MailFact(MailWhat.CHANGED, row.id, row.touchpoint_id, f"{verb} by {caller.name}"))
+        self._parts.events.publish(MailFact(MailWhat.CHANGED, entry_id, touchpoint_id, f"{verb} by {caller.name}"))
 
     async def _recorded(self, verb: str, entry_id: int, caller: Caller, act: Act) -> None:
         """Do it, with its audit row in the same commit."""

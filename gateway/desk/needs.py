@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from shlex import quote
 
 from gateway.rows import NeedRow
 from gateway.views import Scene
@@ -69,11 +70,11 @@ def _longest(tx: Tx, ids: list[int], before: float, room: int) -> list[Row]:
 def _touchpoint(row: Row, state: ConnectionState, now: float) -> NeedRow:
     address, cause = row["address"], row["cause"]
     if state is ConnectionState.LOST:
-        words, command = f"connection lost ({cause})", f"postroom touchpoint connect {address}"
+        words, command = f"connection lost ({cause})", f"postroom touchpoint connect {quote(address)}"
     else:
         hours = int((now - row["state_since"]) // 3600)
         words = f"no connection for {hours} h ({cause}: {row['reason'][:500]})"
-        command = f"postroom touchpoint test {address}"
+        command = f"postroom touchpoint test {quote(address)}"
     return NeedRow(
         kind=state.value,
         touchpoint=address,

@@ -39,7 +39,8 @@ class Terminal:
             self.ui.post_message(Key(NAMES.get(key, key), character if len(character) == 1 else None))
         taken = asyncio.Event()
         self.ui.call_later(taken.set)
-        await taken.wait()
+        async with asyncio.timeout(10.0):  # an app that is over takes none up
+            await taken.wait()
 
     async def type(self, text: str) -> None:
         """Type a text."""

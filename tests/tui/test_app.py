@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -11,13 +13,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from rich.console import Console
+from textual.events import Key, Paste
 
 from gateway.client import CallFailed
 from gateway.control import (
     DeactivateTouchpoint,
+    Event,
+    GetStages,
     GetStatus,
     HoldMail,
+    Me,
     Role,
+    ShowMail,
     ShowTouchpoint,
     Status,
     TouchpointRow,
@@ -29,6 +37,7 @@ from tests.tui.house import EVENTS, a_house
 from tests.tui.screen import Clock, Terminal, terminal
 from tui.acts import Act, Kind, Rows, Undo
 from tui.app import UNDOS, TerminalUI
+from tui.dialogs import YesNo
 from tui.drafts import Drafts
 from tui.frame import SCREENS, age
 from tui.glyphs import Glyphs
@@ -620,4 +629,244 @@ async def test_a_terminal_that_cannot_be_lent_is_said_to_be_one(tmp_path: Path) 
     async with probed(tmp_path) as (_, screen, _):
         assert screen.ui.edit_outside("x") is None
         await screen.shows("this terminal cannot be lent to an editor")
+        assert screen.ui.is_running
+
+
+# -- What must not get lost, stuck or mixed up -------------------------------------------------------------------------
+
+
+async def test_a_role_of_a_newer_daemon_gives_nothing_and_breaks_nothing(tmp_path: Path) -> None:
+    canned = Canned({GetStatus: status(ROWS)})
+    canned.answers[WhoAmI] = Me(name="ops", uid=1000, roles=("audit", "watcher"), hostname="gw01", version="0.2.0")
+    async with probed(tmp_path, canned) as (_, screen, probe):
+        assert " RO " in first(screen)
+        await screen.press("h")
+        await screen.shows("not with your roles (audit, watcher)")
+        await screen.press("r")
+        assert probe.done == [(1,)]
+
+
+async def test_a_screen_that_fails_says_so_and_does_not_look_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def load(self: View) -> None:
+        raise KeyError("no such column")
+
+    monkeypatch.setattr(Probe, "load", load)
+    monkeypatch.setattr(Probe, "load_details", lambda self, row: load(self))
+    async with probed(tmp_path) as (_, screen, _):
+        await screen.shows("failed by a fault of ours (KeyError: 'no such column')")
+        await screen.shows("these details failed by a fault of ours")
+
+
+async def test_what_is_asked_for_while_a_load_goes_on_is_loaded_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, begun = asyncio.Event(), []
+    gate.set()
+
+    async def load(self: View) -> None:
+        begun.append(1)
+        await gate.wait()
+
+    monkeypatch.setattr(Probe, "load", load)
+    async with probed(tmp_path) as (_, screen, probe):
+        gate.clear()
+        begun.clear()
+        probe.reload()
+        await until(lambda: begun, "a load goes on")
+        screen.ui.did("changed meanwhile")
+        screen.ui.did("and again")
+        gate.set()
+        await until(lambda: len(begun) == 2 and probe.loaded(), "once more, and no more than that")
+
+
+async def test_while_paused_what_the_person_asks_for_is_there_all_the_same(tmp_path: Path) -> None:
+    canned = a_house()
+    async with served(canned, short(tmp_path)) as path, terminal(path, screen="held") as screen:
+        await screen.shows("Offer you")
+        await screen.press("p")
+        await screen.shows("PAUSED")
+        await screen.press("enter")
+        await screen.shows("message-id")
+        asked = len(canned.asked(ShowMail))
+        screen.ui.picture.gaps += 1
+        screen.ui.tick()
+        assert len(canned.asked(ShowMail)) == asked, "and nothing else"
+        await screen.press("escape", "t")
+        await screen.shows("no such user")
+
+
+async def test_details_are_asked_for_again_over_a_new_connection(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, asked = asyncio.Event(), []
+
+    async def load(self: Probe, row: TouchpointRow) -> None:
+        asked.append(row.id)
+        if not gate.is_set():
+            await self.ui.call(ShowTouchpoint(touchpoint=str(row.id)))
+
+    monkeypatch.setattr(Probe, "load_details", load)
+    canned = Canned({GetStatus: status(ROWS), ShowTouchpoint: lambda call: gate.wait()})
+    async with probed(tmp_path, canned) as (_, screen, _):
+        await until(lambda: canned.asked(ShowTouchpoint), "they are asked for")
+        await canned.server.close(remove=short(tmp_path))
+        await screen.shows("NO CONNECTION")
+        await screen.shows("the daemon closed the connection")
+        gate.set()
+        async with served(Canned(canned.answers), short(tmp_path)):
+            await screen.press("ctrl+l")
+            await screen.shows("details of a@acme.example")
+            assert asked == [1, 1]
+
+
+def late(screen: Terminal, answers: list[Any]) -> asyncio.Event:
+    """An act asks something, but only after the daemon has taken its time."""
+    gate = asyncio.Event()
+
+    async def act() -> None:
+        await gate.wait()
+        answers.append(await screen.ui.ask(YesNo(screen.ui, "late", "shall it be lost?")))
+
+    screen.ui.work(act())
+    return gate
+
+
+async def test_a_question_that_comes_late_does_not_take_the_key_that_was_meant_for_the_screen(tmp_path: Path) -> None:
+    answers: list[Any] = []
+    async with probed(tmp_path) as (_, screen, _):
+        gate = late(screen, answers)
+        await until(lambda: screen.ui._heard_of, "the act goes on")
+        screen.ui._heard_of = dict.fromkeys(screen.ui._heard_of, 0.0)  # since long
+        gate.set()
+        await until(lambda: screen.ui.asking, "it asks")
+        await screen.press("y")
+        assert not answers, "nobody can have read it yet"
+        dialog: Any = screen.ui.screen
+        dialog.deaf_until = 0.0
+        await screen.press("y")
+        await until(lambda: answers == [True], "now it is an answer")
+
+
+async def test_a_question_waits_until_another_one_is_answered(tmp_path: Path) -> None:
+    answers: list[Any] = []
+    async with probed(tmp_path) as (_, screen, probe):
+        gate = late(screen, answers)
+        await screen.press("x")
+        await screen.shows("deletes a@acme.example")
+        gate.set()
+        await asyncio.sleep(0.1)
+        assert len(screen.ui.screen_stack) == 2, "it does not come over what is being typed"
+        await screen.press(*"row 1", "enter")
+        await until(lambda: probe.done == [(1,)], "it is done")
+        await screen.shows("shall it be lost?")
+        await screen.press("escape")
+
+
+async def test_an_act_that_hangs_does_not_slow_the_keys_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tui.app.TYPED_AHEAD", 60.0)  # a key that waited for it would wait longer than the test
+    async with probed(tmp_path) as (_, screen, probe):
+        screen.ui.work(asyncio.sleep(3600))
+        await until(lambda: screen.ui._working("acts"), "an act hangs")
+        await screen.send("space", "l")
+        await until(lambda: probe.done, "the keys are handled meanwhile")
+
+
+async def test_what_is_pasted_comes_after_the_keys_before_it_and_without_what_cannot_be_seen(tmp_path: Path) -> None:
+    async with probed(tmp_path) as (_, screen, probe):
+        for event in (Key("slash", "/"), Paste("b@acme\x1b[2J"), Key("full_stop", "."), Paste("example")):
+            screen.ui.post_message(event)
+        await until(lambda: probe.needle == "b@acme[2J.example", "in this order")
+        assert "\x1b" not in screen.text()
+
+
+async def test_when_the_marked_rows_are_gone_no_other_row_is_taken_for_them(tmp_path: Path) -> None:
+    async with probed(tmp_path) as (canned, screen, probe):
+        await screen.press("space")
+        await screen.shows("*a@acme.example")
+        canned.answers[GetStatus] = status(ROWS[1:])
+        canned.tell(Event(what="touchpoint.deleted", gone=1))
+        await screen.hides("a@acme.example")
+        await screen.press("t")
+        await screen.shows("the marked rows are gone; again does it to the one under the cursor")
+        assert not canned.asked(DeactivateTouchpoint)
+        await screen.press("l")
+        assert probe.done == [(2,)]
+
+
+@pytest.mark.parametrize("way", ["?", ":"])
+async def test_an_act_that_is_chosen_from_a_list_of_acts_is_about_the_row_that_was_seen(
+    tmp_path: Path, way: str
+) -> None:
+    async with probed(tmp_path) as (_, screen, probe):
+        await screen.press("j", way)
+        await screen.shows("type to search" if way == "?" else "go to")
+        assert probe.list is not None
+        await screen.type("look")
+        probe.list.set_rows(ROWS[2:])  # as soon as the list of acts is closed
+        await screen.press("enter")
+        await until(lambda: probe.done, "it is done")
+        assert probe.done == [(2,)]
+
+
+async def test_the_report_of_a_fault_holds_no_values(tmp_path: Path) -> None:
+    async with terminal(tmp_path / "none.sock") as screen:
+
+        def fail(password: str) -> None:
+            raise RuntimeError("a fault")
+
+        try:
+            fail("open sesame")
+        except RuntimeError:
+            screen.ui._fatal_error()
+        console = Console(file=io.StringIO(), width=200)
+        console.print(*screen.ui._exit_renderables)
+        told = console.file.getvalue()  # type: ignore[attr-defined]
+        assert "RuntimeError: a fault" in told
+        assert "open sesame" not in told.replace('fail("open sesame")', "")
+        screen.ui._exit_renderables.clear()
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "command"),
+    [
+        ("o'neil@acme.example", "x", "postroom do 'o'\"'\"'neil@acme.example' x"),
+        ("{name}@acme.example", "$(id)", "postroom do '{name}@acme.example' '$(id)'"),
+    ],
+)
+def test_no_value_reaches_into_another_one_of_a_command(address: str, name: str, command: str) -> None:
+    act = Act(id="x", key="x", words="x", run=_note, command="postroom do {address} {name}")
+    assert act.command_for([touchpoint(1, address, name=name)]) == command
+
+
+@pytest.mark.parametrize("roles", [{Role.ADMIN}, {Role.AGENT}])
+async def test_a_daemon_that_hangs_is_not_taken_for_one_that_is_well(tmp_path: Path, roles: set[Role]) -> None:
+    clock, gate = Clock(), asyncio.Event()
+    canned = Canned({GetStatus: status(ROWS)}, roles=frozenset(roles))
+    async with probed(tmp_path, canned, now=clock) as (_, screen, _):
+        kind: Any = GetStages if Role.ADMIN in roles else WhoAmI
+        answer = canned.answers[kind]
+
+        async def hang(call: Any) -> Any:
+            await gate.wait()
+            return answer
+
+        canned.answers[kind] = hang
+        clock.time += 3.0
+        await until(lambda: screen.ui.tick() or screen.ui._working("stages"), "it is asked")
+        assert "NO ANSWER" not in first(screen)
+        clock.time += 12.0
+        await screen.shows("NO ANSWER for 12 s")
+        gate.set()
+        await screen.hides("NO ANSWER")
+
+
+async def test_a_recording_that_ends_before_its_time_is_told(tmp_path: Path) -> None:
+    async with served(a_house(), short(tmp_path)) as path, terminal(path, record=tmp_path / "r.jsonl") as screen:
+        await screen.quiet()
+        assert screen.ui._recorder is not None
+        screen.ui._recorder._file = open("/dev/full", "w")  # noqa: SIM115
+        await screen.press("ctrl+l", "3")
+        await screen.shows("nothing is recorded any more: No space left on device")
         assert screen.ui.is_running

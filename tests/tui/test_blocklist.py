@@ -137,7 +137,7 @@ async def test_the_filter_is_the_daemons_and_the_last_letter_counts(tmp_path: Pa
         await screen.press("/")
         await screen.type("news")  # typed on, while the answer for the first letter is still awaited
         slow.set()
-        await screen.shows("BLOCKLIST 1 entries")
+        await screen.shows("BLOCKLIST 1 entry at")
         assert "@.ads.example" in screen.text()
         assert canned.asked(ListBlocklist)[-1].text == "news"
         assert answer is canned.answers[ListBlocklist]

@@ -15,7 +15,7 @@ from gateway import rows
 from gateway.control import RULES, Batch, Me, Page, Snapshot, TouchpointRow, reply_type
 from tests.tui.canned import mail, status, touchpoint
 from tests.tui.hostile import texts
-from tui.clean import clean
+from tui.clean import clean, visible
 
 TEXT = st.one_of(
     st.text(max_size=12), st.sampled_from(texts()), st.text("a\x1b\x9b\u202e\u200b\u2066\n\t\x00é", max_size=8)
@@ -135,3 +135,15 @@ def test_the_house_itself_is_a_stranger() -> None:
     assert all(harmless(text) for text in texts_in(clean(TouchpointRow(**{
         each.name: "\x9b31m" if each.type in ("str", str) else 0 for each in fields(TouchpointRow)
     }))))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pasted", "kept"),
+    [
+        ("Grüße,\r\n\tein Kunde 漢字 👍", "Grüße,\r\n\tein Kunde 漢字 👍"),
+        ("e\u0301 \u212b", "é Å"),
+        ("a\x1b]52;c;ZXZpbA==\x07b\x9b31m\u202e\u200bc", "a]52;c;ZXZpbA==b31mc"),
+    ],
+)
+def test_what_is_pasted_holds_nothing_that_cannot_be_seen(pasted: str, kept: str) -> None:
+    assert visible(pasted) == kept

@@ -189,9 +189,17 @@ async def test_a_server_that_cannot_be_reached_is_tried_again(tmp_path: Path) ->
         assert "connection refused" in screen.text()
         assert step(screen, "sign in").startswith(".")
         assert "look at the server's name" in screen.text()
+        assert "by itself" not in screen.text(), "only what is connected is tried again by itself"
         await screen.press("r")
         await screen.shows("Enter connects")
         assert canned.asked(TryTouchpoint)[-1].password == SECRET
+
+
+async def test_a_port_that_wants_starttls_is_told_from_a_server_that_failed(tmp_path: Path) -> None:
+    wrong = TryRow(receiving="TLS failed: WRONG_VERSION_NUMBER", sending="", receiving_cause="provider")
+    async with dialog(house(tries=[wrong, wrong]), tmp_path) as screen:
+        await password(screen)
+        await screen.shows("it may want starttls instead of tls")
 
 
 async def test_a_twin_is_refused_before_anything_is_done(tmp_path: Path) -> None:

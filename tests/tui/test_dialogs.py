@@ -380,3 +380,60 @@ async def test_who_may_not_sees_why_in_the_menu(tmp_path: Path) -> None:
         await screen.quiet()
         await screen.press("a")
         await screen.shows("(not with your roles (audit)")
+
+
+async def test_a_dialog_answers_once_and_never_closes_what_lies_below_it(tmp_path: Path) -> None:
+    async with desk(tmp_path) as screen:
+        below = Show(screen.ui, "below", "a text")
+        screen.ui.push_screen(below)
+        over = YesNo(screen.ui, "over", "well?")
+        asked: list[bool | None] = []
+        screen.ui.push_screen(over, asked.append)
+        await until(lambda: over.ready, "both are open")
+        over.dismiss(True)
+        over.dismiss(False)
+        await screen.pilot.pause()
+        assert asked == [True]
+        assert screen.ui.screen is below
+        below.dismiss(None)
+        below.dismiss(None)
+        await screen.pilot.pause()
+        assert screen.ui.screen is screen.ui.desk
+        assert screen.ui._exception is None
+
+
+async def test_a_form_that_is_left_while_the_daemon_is_asked_says_that_it_may_still_happen(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def submit(values: dict[str, str]) -> None:
+        await gate.wait()
+
+    async with desk(tmp_path) as screen:
+        form = Form(screen.ui, "new", [Field(name="a", label="A", value="1")], submit)
+        asked = await ask(screen, form)
+        await screen.press("ctrl+s")
+        await screen.shows("asking the daemon ...")
+        gate.set()
+        form.close_form()  # in the same moment as the answer
+        assert await asked.answered() is None
+        await screen.shows("the daemon was asked already, and may still do it")
+        assert screen.ui.screen is screen.ui.desk
+
+
+async def test_the_draft_of_an_edit_holds_what_was_changed_and_nothing_that_is_another_by_now(tmp_path: Path) -> None:
+    def form(screen: Terminal, name: str, aliases: str) -> Form:
+        fields = [
+            Field(name="name", label="Name", value=name), Field(name="aliases", label="Aliases", value=aliases),
+            Field(name="signs", label="Signs", choices=("no", "yes")),
+        ]  # fmt: skip
+        return Form(screen.ui, "edit", fields, refuse, draft="edit.1", edits=True)
+
+    async with desk(tmp_path) as screen:
+        asked = await ask(screen, form(screen, "Support", "help@acme.example"))
+        await screen.type("2")
+        await screen.press("escape")
+        await asked.answered()
+        again = form(screen, "Support desk", "help@acme.example hilfe@acme.example")
+        await ask(screen, again)
+        assert again.values == {"name": "Support2", "aliases": "help@acme.example hilfe@acme.example", "signs": "no"}
+        await screen.press("escape", "escape")

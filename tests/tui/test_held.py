@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -10,11 +11,24 @@ from typing import Any
 import pytest
 
 from gateway.client import Unreachable
-from gateway.control import Chunk, DropMail, ListMail, ReadContent, ReleaseMail, RetryMail, ShowMail
+from gateway.control import (
+    Batch,
+    Chunk,
+    DropMail,
+    Event,
+    ListMail,
+    MailRow,
+    Page,
+    ReadContent,
+    ReleaseMail,
+    RetryMail,
+    ShowMail,
+)
 from pipeline.errors import Refused
 from pipeline.verdict import HoldCause
 from tests.tui.canned import until
 from tests.tui.mail_desk import AGENT, MailDesk, at, attempt, detail, held, outgoing
+from tui.picture import MOST_MAIL
 from tui.views.mail_acts import readable
 from tui.views.story import CAUSES
 
@@ -200,3 +214,46 @@ def _gone_after_first(call: Any, why: Exception) -> Any:
         return await call(asked)
 
     return made
+
+
+async def test_a_filter_that_is_typed_while_the_next_window_comes_is_asked_for_after_it(tmp_path: Path) -> None:
+    gate = asyncio.Event()
+
+    async def window(call: ListMail) -> Page[MailRow]:
+        if call.after:
+            await gate.wait()
+        top = (call.after or 601) - 1
+        rows = tuple(held(number) for number in range(top, max(top - call.limit, 0), -1))
+        rows = tuple(row for row in rows if call.subject in row.subject)
+        return Page(rows=rows, next=top - call.limit + 1 if top > call.limit else 0)
+
+    async with at(desk_of(), tmp_path, "held", {ListMail: window}) as (shown, canned):
+        await shown.shows("200 and more loaded")
+        await shown.press("G")
+        await until(lambda: canned.asked(ListMail)[-1].after, "the next window is asked for")
+        await shown.press("/", *"600", "enter")
+        gate.set()
+        await shown.shows("1 and more loaded")
+        assert "Offer 600" in shown.text()
+
+
+async def test_a_list_that_was_not_looked_at_for_long_is_read_anew_to_its_end(tmp_path: Path) -> None:
+    rows = {number: held(number) for number in range(1, 401)}
+
+    def window(call: ListMail) -> Page[MailRow]:
+        found = [rows[number] for number in sorted(rows, reverse=True) if not call.after or number < call.after]
+        more = len(found) > call.limit
+        return Page(rows=tuple(found[: call.limit]), next=found[call.limit - 1].id if more else 0)
+
+    async with at(desk_of(), tmp_path, "held", {ListMail: window}) as (shown, _):
+        await shown.press("G")
+        await shown.shows("400 loaded")
+        await shown.press("1")
+        picture = shown.ui.picture
+        for number in (7, *range(1_000, 1_001 + MOST_MAIL)):  # more than the picture remembers
+            row = held(number, state="dropped")
+            picture.take(Batch(boot="boot", number=9, events=(Event(what="mail.changed", mail=row),)), shown.ui.now())
+        del rows[7]
+        assert 7 not in picture.changed_mail
+        await shown.press("5")
+        await shown.shows("399 loaded")

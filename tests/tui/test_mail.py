@@ -299,3 +299,12 @@ async def test_why_is_not_for_agents(tmp_path: Path, role: Role) -> None:
         await shown.press("W")
         await shown.shows("not with your roles (agent)")
         assert not canned.asked(Why)
+
+
+async def test_a_page_is_read_anew_after_events_that_were_not_told(tmp_path: Path) -> None:
+    async with at(MailDesk((held(1),)), tmp_path, "held") as (shown, canned):
+        await shown.press("enter")
+        await shown.shows("It is held because")
+        canned.answers[ShowMail] = detail(held(1, state="dropped"))
+        shown.ui.picture.gaps += 1  # the daemon was too busy to tell row by row, and this mail was among them
+        await shown.shows("Somebody gave it up")

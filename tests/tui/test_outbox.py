@@ -140,6 +140,15 @@ async def test_a_touchpoint_opens_its_mail_by_id(tmp_path: Path) -> None:
         assert "Quote 7" not in shown.text()
 
 
+async def test_mail_to_nobody_opens_no_list_of_all_mail_in_its_place(tmp_path: Path) -> None:
+    nobody = shape(row("", 3))
+    async with at(desk_of(outgoing(7)), tmp_path, "outbox", answers() | {ShapeOutbox: nobody}) as (shown, canned):
+        await shown.shows("(nobody)")
+        await shown.press("enter")
+        await shown.shows("these go to nobody: o lists them")
+        assert not canned.asked(ListMail)
+
+
 async def test_a_destination_shows_only_its_mail_and_looks_on_for_more_by_itself(tmp_path: Path) -> None:
     others = [outgoing(number, "a@other.example") for number in range(10, 700)]
     far = outgoing(2, "far@gmail.example")

@@ -144,3 +144,9 @@ def test_states_are_counted_and_what_is_off_is_off() -> None:
     rows = (touchpoint(1), touchpoint(2, state="lost", active=False), touchpoint(3, active=False))
     picture = told(*rows, touchpoint(4, state="backoff"))
     assert picture.states() == {"connected": 1, "lost": 1, "off": 1, "backoff": 1}
+
+
+@pytest.mark.parametrize("missing", ["taken", "parked", "accepted"])
+def test_an_account_in_the_words_of_another_version_is_no_difference(missing: str) -> None:
+    account = {name: number for name, number in ACCOUNT.items() if name != missing}
+    assert told(account=account).difference() is None

@@ -387,3 +387,11 @@ def test_a_list_of_headings_only_has_no_row() -> None:
     made.rows = (Item(key="a", made=lambda width: ()), Item(key="b", made=lambda width: ()))
     assert made.current is None and made.chosen() == []
     assert Relay.NAME == "relay"
+
+
+async def test_keys_that_move_find_nothing_before_the_daemon_has_answered(tmp_path: Path) -> None:
+    async with terminal(tmp_path / "none.sock", screen="relay") as screen:
+        await screen.shows("NO CONNECTION")
+        await screen.press("j", "k", "G", "g", "pagedown", "pageup", "space", "*")
+        assert screen.ui.is_running
+        assert screen.ui._exception is None

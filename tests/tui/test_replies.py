@@ -258,7 +258,7 @@ async def test_a_text_is_written_saved_and_taken_back(tmp_path: Path) -> None:
         await screen.press("enter")
         await screen.type("Hi. ")
         await screen.press("ctrl+s")
-        await screen.shows("auto-reply of support@acme.example is saved, and goes out from now on")
+        await screen.shows("auto-reply of support@acme.example is saved, and is on")
         assert canned.sets() == [SetTemplate(touchpoint="1", kind="auto_reply", subject="Got", text=f"Hi. {REPLY}")]
         assert not Drafts(tmp_path / "drafts").names()
         await screen.press("z")

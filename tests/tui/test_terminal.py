@@ -84,6 +84,32 @@ def test_its_window_may_have_any_size_at_any_time(socket: Path, house: Canned, t
         assert terminal_.wait() == 0
 
 
+def test_after_a_pause_in_the_shell_all_of_the_screen_is_there_again(
+    socket: Path, house: Canned, tmp_path: Path
+) -> None:
+    with start(socket, tmp_path) as terminal_:
+        terminal_.shows("PIPELINE")
+        terminal_.quiet()
+        terminal_.press("\x1a")
+        stat = Path(f"/proc/{terminal_.pid}/stat")
+        terminal_.until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "it sleeps")
+        terminal_.until(lambda: b"\x1b[?1049l" in terminal_.written, "the terminal is the shell's")
+        terminal_.written.clear()
+        os.kill(terminal_.pid, signal.SIGCONT)
+        for words in ("gw01", "Touchpoints", "PIPELINE", "NEEDS YOU", "LIVE", "difference", "help"):
+            terminal_.shows(words)
+        terminal_.press("Q")
+        assert terminal_.wait() == 0
+
+
+def test_when_it_is_told_to_end_the_terminal_is_as_it_was(socket: Path, house: Canned, tmp_path: Path) -> None:
+    with start(socket, tmp_path) as terminal_:
+        terminal_.shows("PIPELINE")
+        os.kill(terminal_.pid, signal.SIGTERM)
+        assert terminal_.wait() == 128 + signal.SIGTERM
+        terminal_.until(lambda: b"\x1b[?1049l" in terminal_.written, "the screen of before is back")
+
+
 @pytest.mark.parametrize(
     ("environment", "words"),
     [({"TERM": "dumb"}, "TERM=dumb"), ({"TERM": ""}, "cannot move its cursor")],

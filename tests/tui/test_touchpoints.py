@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from textual.events import Paste
 
 from gateway.control import (
@@ -42,9 +43,10 @@ from gateway.control import (
 from pipeline.errors import Cause, Refused
 from tests.tui.canned import NOW, PRESETS, Canned, mail, served, short, status, touchpoint, touchpoint_page, until
 from tests.tui.screen import Terminal, terminal
+from tui.lines import text_of
 from tui.view import View
 from tui.views.touchpoint_forms import AS_IS, connection_changes, server_fault
-from tui.views.touchpoint_words import CAUSES, given_up
+from tui.views.touchpoint_words import CAUSES, given_up, preview
 
 PRESS = touchpoint(
     2, "press@acme.example", name="Press desk", state="lost", cause="credential",
@@ -565,6 +567,11 @@ def test_what_a_server_looks_like(text: str, right: bool) -> None:
     assert (server_fault(text) == "") is right
 
 
+def test_a_port_that_is_none_is_told_from_a_server_in_another_form() -> None:
+    assert "from 1 to 65535" in server_fault("127.0.0.1:99999:none")
+    assert "HOST:PORT:SECURITY" in server_fault("127.0.0.1")
+
+
 async def test_the_direction_is_chosen_and_taken_back(tmp_path: Path) -> None:
     canned = house()
     async with at(canned, tmp_path) as screen:
@@ -731,6 +738,12 @@ async def test_the_history_tells_who_changed_what(tmp_path: Path) -> None:
         assert "Press desk" in screen.ui.last_copied
         await screen.press("escape", "escape")
         await screen.shows("TOUCHPOINTS")
+
+
+@pytest.mark.parametrize("name", ["Help", "Hilfe 😀", "ご案内"])
+def test_the_rule_below_the_list_is_as_wide_as_the_screen_whatever_the_name(name: str) -> None:
+    rule, *_ = preview(touchpoint(1, "help@acme.example", name=name), lambda _: "", 0.0, 80)
+    assert cell_len(text_of(rule)) == 80
 
 
 def test_every_cause_of_the_daemon_has_its_words() -> None:

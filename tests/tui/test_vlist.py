@@ -392,3 +392,16 @@ async def test_it_is_drawn_anew_for_another_size() -> None:
 async def test_markup_and_controls_stay_text() -> None:
     async with shown([Row(1, "[/foo] [@click=app.quit]x\ny\tz")], glyphs=Glyphs.ASCII) as screen:
         assert screen.lines()[1].endswith("[/foo] [@click=app.quit]x y z")
+
+
+async def test_an_act_that_was_meant_for_marked_rows_is_told_once_that_they_are_gone() -> None:
+    async with shown(rows(1, 2, 3)) as screen:
+        screen.list.mark()
+        screen.list.set_rows(rows(2, 3))
+        assert [row.id for row in screen.list.chosen()] == [2], "another row than the person marked"
+        assert "the marked rows are gone" in screen.list.unmarked()
+        assert screen.list.unmarked() == ""
+        screen.list.mark()
+        assert screen.list.unmarked() == "", "this is what it is about"
+        screen.list.set_rows(rows(3))
+        assert screen.list.unmarked() == "", "they went because of it"

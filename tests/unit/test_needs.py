@@ -82,6 +82,15 @@ async def test_a_lost_connection_with_the_mail_that_is_kept_for_it(office: Offic
     ]
 
 
+async def test_the_command_names_the_touchpoint_as_a_shell_takes_it(office: Office) -> None:
+    await stands(office, 1, LOST, NOW - 60)
+    await office.room.store.write(
+        lambda tx: tx.run("UPDATE touchpoint SET address = :address WHERE id = 1", {"address": "o'neil@post.example"})
+    )
+    (row,) = await needs(office)
+    assert row.command == """postroom touchpoint connect 'o'"'"'neil@post.example'"""
+
+
 async def test_a_backoff_is_told_when_it_is_longer_than_an_hour(office: Office) -> None:
     await stands(office, 1, BACKOFF, NOW - 3600, "certificate", "it expired")
     assert await needs(office) == []

@@ -194,6 +194,16 @@ async def test_a_fault_of_ours_is_told_and_logged_and_the_session_goes_on(
     assert (await client.call(WhoAmI())).uid == os.geteuid()
 
 
+async def test_an_answer_that_cannot_be_written_down_is_an_answer_all_the_same(
+    office: Office, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(office.desk, "_hostname", "gw\udcff01")
+    with pytest.raises(CallFailed, match="status failed by a fault of ours"):
+        async with asyncio.timeout(10):
+            await client.call(GetStatus())
+    assert (await client.call(ListTouchpoints())).rows
+
+
 async def test_sessions_of_one_person_are_bounded(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "MOST_SESSIONS_OF_ONE", 2)
     async with connected(office.socket) as one, connected(office.socket) as two:
@@ -247,6 +257,27 @@ async def test_after_the_last_fact_the_account_is_told_once_more(
     assert (before.account or {})["taken"] == 0
     assert (after.account or {})["taken"] == 1
     assert after.events == ()
+
+
+async def test_a_feed_that_fails_is_a_gap_and_goes_on(
+    office: Office, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = office.desk.batch
+
+    async def broken(heard: Heard, caller: Any) -> Batch:
+        monkeypatch.setattr(office.desk, "batch", batch)
+        raise RuntimeError("a fault")
+
+    feed = client.watch()
+    await anext(feed)
+    monkeypatch.setattr(office.desk, "batch", broken)
+    async with asyncio.timeout(10):
+        office.events.publish(HouseFact(HouseWhat.DISK_FULL))
+        assert isinstance(await anext(feed), Snapshot), "nothing is known of what happened"
+        office.events.publish(HouseFact(HouseWhat.DISK_FREE))
+        after = await anext(feed)
+    assert isinstance(after, Batch)
+    assert "a batch of events failed" in caplog.text
 
 
 async def test_a_listener_that_falls_behind_is_told_of_the_gap() -> None:
@@ -530,7 +561,10 @@ async def test_delete_with_pending_mail_given_up(office: Office, client: Client)
     sent = await office.room.relay(3)
     with pytest.raises(CallFailed, match="still has mail: 2 on the way or held, 1 in queues"):
         await client.call(DeleteTouchpoint(touchpoint=OURS))
+    listener = office.events.listen()
     await client.call(DeleteTouchpoint(touchpoint=OURS, drop_pending=True))
+    facts = (await listener.next()).facts
+    assert {fact.id for fact in facts if isinstance(fact, MailFact)} == {queued, held, sent}, "everybody is told"
     assert not office.house.directory.touchpoints
     assert [(await office.room.row(each))["disposition"] for each in (queued, held, sent)] == [
         "queued", "dropped", "dropped",

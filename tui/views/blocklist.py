@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from shlex import quote
 from typing import Any, ClassVar
 
 from gateway.client import CallFailed, Unreachable
@@ -113,13 +114,15 @@ class Blocklist(View):
     def show(self) -> None:
         assert self.list is not None
         if not self._rows and not self.trouble and self.loaded() and (self.needle or self.touchpoint):
-            self.list.empty = "no entry of these: Esc shows all of them"
+            here = "nobody is blocked here; n blocks a sender, Esc shows all touchpoints"
+            self.list.empty = "no entry of these: Esc shows all of them" if self.needle else here
         self.list.set_rows(self._rows, more=bool(self._next))
 
     def title_line(self) -> Line:
-        count = f"{len(self._rows)}{'+' if self._next else ''}"
+        only = len(self._rows) == 1 and not self._next
+        count = "1 entry" if only else f"{len(self._rows):,}{'+' if self._next else ''} entries"
         whose = self.touchpoint.address if self.touchpoint is not None else "all touchpoints"
-        return line((" BLOCKLIST", "title"), f" {count} entries at {whose}   filter: {self.needle or '-'}")
+        return line((" BLOCKLIST", "title"), f" {count} at {whose}   filter: {self.needle or '-'}")
 
     def details(self, row: Any, width: int) -> Sequence[Line]:
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.added_at))
@@ -256,7 +259,7 @@ class Blocklist(View):
     def command(self) -> str:
         row = self.current
         whose = self.touchpoint.address if self.touchpoint is not None else row.touchpoint if row is not None else ""
-        return f"postroom blocklist list {whose}" if whose else ""
+        return f"postroom blocklist list {quote(whose)}" if whose else ""
 
     def value(self) -> str:
         return self.current.pattern if self.current is not None else ""

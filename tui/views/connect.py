@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 SIGN_IN = ("credential", "blocked-access")
 """Causes that a server can only have after it answered."""
+BY_ITSELF = "it is tried again by itself; "
+"""True of a touchpoint that is connected, and not of what is tried here."""
+WRONG_PORT = "WRONG_VERSION_NUMBER"
+"""What OpenSSL says to an answer that is not TLS."""
 WIDTH = 74
 LABEL = 17
 SLOW = 3.0
@@ -370,7 +374,11 @@ class ConnectDialog(Dialog[str]):
     def _remedy(self, cause: str) -> str:
         if cause == "credential":
             return f"p: another password; it takes {self._sort}"
-        return trouble_of(cause).helps if cause != "other" else "r tries again"
+        if cause == "other":
+            return "r tries again" + ("; E corrects the servers" if self._may_set() else "")
+        if any(WRONG_PORT in step.words for step in self._steps.values()):
+            return "that port does not begin with TLS: it may want starttls instead of tls, or be the wrong one"
+        return trouble_of(cause).helps.removeprefix(BY_ITSELF)
 
     async def _plan(self) -> None:
         """Is it another touchpoint's mailbox already, and what would be taken?"""

@@ -119,7 +119,8 @@ class Editor(Dialog[TemplateRow]):
         self._draft = f"{noun} of {row.address}"
         self._hidden: str | None = None
         """A text that cannot be shown as it is; the screen then shows where its odd characters are."""
-        self._subject = Input(compact=True, select_on_focus=False)
+        empty = "empty: Auto: and the subject that is answered"
+        self._subject = Input(compact=True, select_on_focus=False, placeholder=empty)
         self._area = _Text(soft_wrap=True, tab_behavior="focus", show_line_numbers=False, compact=True)
         self._area.highlight_cursor_line = False
         self._head = Container(classes="subject")

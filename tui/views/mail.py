@@ -96,6 +96,7 @@ class MailPage(View):
 
     NAME = "mail"
     TITLE = "Mail"
+    WATCHES = ("gaps",)
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act(id="mail.related", key="o enter", words="Open its conversation ...", run=_related, bar=95,
             calls=(ShowMail, ReadText), command="postroom spool show {id}"),
@@ -194,7 +195,7 @@ class MailPage(View):
         settled = f", settled {when(row.settled_at)}" if row.settled_at else ""
         facts = (
             ("state", f"{row.state} {row.cause}".strip() + f", {'came in' if row.direction == 'in' else 'goes out'}"
-             f" ({row.origin}), {amount(row.size)}" + (", with the signature" if detail.rewritten else "")),
+             f" ({row.origin}), {amount(row.size)}"),
             ("touchpoint", row.touchpoint),
             ("queues", ", ".join(row.queues)),
             ("marks", marks_of(row)),

@@ -20,6 +20,7 @@ from tui.acts import Act, Rows
 from tui.frame import age
 from tui.lines import Piece
 from tui.link import words
+from tui.picture import MOST_MAIL
 from tui.view import View
 from tui.views.story import born, marks_of, state_of, subject_of, who
 from tui.vlist import Column
@@ -100,7 +101,7 @@ class Loaded:
         self.next = 0
         """Where it goes on; 0 is its end."""
         self._gaps = 0
-        self._changes = 0
+        self._changes = self._followed = 0
         self._told: dict[int, MailRow] = {}
 
     async def load(self, question: Callable[[], ListMail], fits: Callable[[MailRow], bool]) -> bool:
@@ -120,7 +121,7 @@ class Loaded:
         self.rows = [*rows, *beyond]
         another, self.asked = asked != self.asked, asked
         self._gaps, self._told = gaps, told
-        self._changes = -1
+        self._changes = -1  # what was told since is looked at again
         return another
 
     async def _read(self, asked: ListMail, until: int) -> tuple[list[MailRow], int]:
@@ -148,7 +149,9 @@ class Loaded:
         picture = self._ui.picture
         if picture.mail_changes == self._changes:
             return
-        self._changes = picture.mail_changes
+        if picture.mail_changes - self._followed > MOST_MAIL:
+            self._gaps = -1  # this screen was away for so long that the picture may have forgotten some of them
+        self._changes = self._followed = picture.mail_changes
         told = picture.changed_mail
         news = {number: row for number, row in told.items() if self._told.get(number) is not row}
         self._told = dict(told)

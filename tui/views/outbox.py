@@ -190,12 +190,14 @@ class Outbox(View):
 
     def open(self, row: Any) -> None:
         by = self._shape[0] if self._shape is not None else self.by
+        if by == "destination" and not row.name:
+            return self.ui.say("these go to nobody: o lists them among all")
         if by == "destination":
             page = OutboxPage(self.ui, destination=row.name)
         else:
             touchpoint = self._touchpoint(row.name)
             page = OutboxPage(self.ui, touchpoint=row.name, number=touchpoint.id if touchpoint else 0)
-        self.ui.work(self.ui.open(page))
+        return self.ui.work(self.ui.open(page))
 
 
 class OutboxPage(MailList):

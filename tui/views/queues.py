@@ -129,6 +129,7 @@ class Queues(View):
     NAME = "queues"
     TITLE = "Queues"
     WATCHES = ("mail_changes", "touchpoint_changes")
+    EVERY = 30.0
     PREVIEW = 3
     SORTS = ("oldest mail first", "most open", "name")
     EMPTY = "there is no ring group yet; n makes one"

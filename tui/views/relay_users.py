@@ -90,7 +90,8 @@ async def _edit(view: RelayUsers, rows: Rows) -> None:
         Field(name="password", label="New password", secret=True, hint="empty: stays as it is"),
         Field(name="again", label="New password again", secret=True),
     ]
-    await ui.ask(Form(ui, f"relay user {row.name}", fields, submit, draft=f"relay_user.edit {row.name}"))
+    draft = f"relay_user.edit {row.name}"
+    await ui.ask(Form(ui, f"relay user {row.name}", fields, submit, draft=draft, edits=True))
 
 
 def _undo_edit(row: RelayUserRow, call: EditRelayUser) -> Undo | None:

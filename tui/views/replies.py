@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Any, ClassVar
 
 from gateway.client import CallFailed, Unreachable
@@ -197,8 +198,7 @@ class Replies(View):
             self._texts[row.id, kind] = -1, made
             back, again = editor.undo()
             said = f"{NOUNS[kind]} of {row.address} is saved"
-            use = "goes out from now on" if made.active else "is off"
-            self.ui.did(f"{said}, and {use}", Undo(words=said, back=back, again=again))
+            self.ui.did(f"{said}, and is {'on' if made.active else 'off'}", Undo(words=said, back=back, again=again))
 
     async def turn(self, rows: Rows, kind: str) -> None:
         """On or off, each as it is not."""
@@ -245,7 +245,7 @@ class Replies(View):
         self.ui.start(next(act for act in self.ACTS if act.id == f"{kind}.edit"))
 
     def command(self) -> str:
-        return f"postroom auto-reply show {self.current.address}" if self.current else ""
+        return f"postroom auto-reply show {quote(self.current.address)}" if self.current else ""
 
     def value(self) -> str:
         """The texts, if they are known, else the address."""

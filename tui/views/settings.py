@@ -35,7 +35,7 @@ def _theme(view: Settings, rows: Rows) -> None:
     ui = view.ui
     names = [*OURS, *sorted(name for name in ui.available_themes if name not in OURS)]
     ui.theme = names[(names.index(ui.theme) + 1) % len(names) if ui.theme in names else 0]
-    ui.say(f'theme: {ui.theme} until you leave; your own file keeps it: theme = "{ui.theme}"')
+    ui.say(f"theme: {ui.theme} until you leave; your own file can keep it")
     view.draw()
 
 

@@ -243,7 +243,8 @@ def standing(touchpoint: TouchpointRow | None) -> str:
     if not touchpoint.active:
         return "is inactive"
     cause = f" ({touchpoint.cause})" if touchpoint.cause else ""
-    return f"is {'LOST' if touchpoint.state == 'lost' else touchpoint.state}{cause}"
+    words = {"lost": "LOST", "backoff": "in backoff", "new": "new: it was never connected"}
+    return f"is {words.get(touchpoint.state, touchpoint.state)}{cause}"
 
 
 def _active(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:

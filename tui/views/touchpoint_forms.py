@@ -140,7 +140,7 @@ async def edit(ui: TerminalUI, row: TouchpointRow) -> None:
         Field(name="signs_relayed", label="Sign relayed mail", value="yes" if detail.signs_relayed else "no",
               choices=("no", "yes"), hint="sign the mail of all of its relay users"),
     ]  # fmt: skip
-    await ui.ask(Form(ui, f"edit {row.address}", fields, submit, draft=f"touchpoint.edit.{row.id}"))
+    await ui.ask(Form(ui, f"edit {row.address}", fields, submit, draft=f"touchpoint.edit.{row.id}", edits=True))
     if made:
         back = EditTouchpoint(touchpoint=str(row.id), **{name: old[name] for name in changed})
         again = EditTouchpoint(touchpoint=str(row.id), **changed)
@@ -223,6 +223,8 @@ def server_fault(text: str) -> str:
     found = _SERVER.fullmatch(text)
     if not text or (found is not None and 0 < int(found[2]) < 65536):
         return ""
+    if found is not None:
+        return "there is no such port: it is a number from 1 to 65535"
     return "write it as HOST:PORT:SECURITY, with tls, starttls or none"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.cells import cell_len
+
 from gateway.control import ServerRow, TouchpointDetail, TouchpointRow
 from tui.frame import age, clock, moment
 from tui.lines import Line, Piece, fit, folded, line
@@ -237,7 +239,7 @@ def preview(row: TouchpointRow, key: KeyOf, now: float, width: int) -> Sequence[
     elif row.polled_at:
         said = f"read to the end {ago(row.polled_at, now)}"
     return [
-        line((head + "─" * max(0, width - len(head)), "dim")),
+        line((head + "─" * max(0, width - cell_len(head)), "dim")),
         line((f" {told}", style)),
         line(f" {said}"),
         line((f" {mail_words(row)}", "warn" if row.held or row.unknown or row.failed else ""), (helps, "strong")),
