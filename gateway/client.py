@@ -44,6 +44,10 @@ class Unreachable(Exception):
     """No daemon answers at the socket, or it went away."""
 
 
+class NotAllowed(Unreachable):
+    """This person may not open the socket; the text says what to do."""
+
+
 class OtherVersion(Unreachable):
     """A daemon answers, but not as this version understands it."""
 
@@ -184,7 +188,7 @@ async def connected(path: Path) -> AsyncIterator[Client]:
     try:
         reader, writer = await asyncio.open_unix_connection(str(path), limit=LONGEST_LINE + 1024)
     except PermissionError:
-        raise Unreachable(f"you may not open {path}: {_closed(path)}") from None
+        raise NotAllowed(f"you may not open {path}: {_closed(path)}") from None
     except OSError as error:
         raise Unreachable(f"no daemon answers at {path} ({error.strerror}); start one: postroom run") from None
     client = Client(reader, writer)

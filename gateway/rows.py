@@ -59,6 +59,8 @@ class MailRow:
     attempts: int
     queues: tuple[str, ...]
     """Names of ring groups, as decided or as a person moved it."""
+    expires_at: float = 0.0
+    """About when it is dropped, where it is held and the settings say so."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +137,7 @@ class MailDetail:
     config_version: int
     planned_seconds: float
     rewritten: bool
+    """A stage changed its content, such as by a signature."""
     notice_for: int
     walks: tuple[Walk, ...]
     recipients: tuple[RecipientRow, ...]
@@ -142,6 +145,26 @@ class MailDetail:
     ledger: tuple[LedgerRow, ...]
     related: tuple[MailRow, ...]
     """Other mail of the same conversation, the newest first."""
+    added: tuple[str, ...] = ()
+    """Names of the header fields that were put on top of it; all below them is as it came."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One answer to "why?", with what helps."""
+
+    kind: str
+    """A state of ``MailRow``, or of mail that never came here: pending, gone, moved, older, skipped, not-watched,
+    not-yet, not-there, unreachable, inactive, never-connected, refused, not-asked, unknown-pending, nothing."""
+    words: str
+    """A sentence or two; may quote servers and mail."""
+    command: str
+    """What helps next."""
+    mail: int = 0
+    """The mail that it is about; 0 where there is none."""
+    touchpoint: str = ""
+    """Its address; "" where it is about none, or about several."""
+    since: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,10 +172,60 @@ class WhyAnswer:
     """What we know of the mails that a question is about."""
 
     mails: tuple[MailDetail, ...]
+    """The newest of them, at most five."""
     items: tuple[LedgerRow, ...]
     """Items of servers that have no entry in the spool: pending, gone, moved."""
     more: bool
     """There is more than was looked at; ask more narrowly."""
+    candidates: tuple[MailRow, ...] = ()
+    """All that match, the newest first, at most 50; those in ``mails`` among them."""
+    findings: tuple[Finding, ...] = ()
+    """One for each of ``mails`` and ``items``; what is known of mail that never came here where there are none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One thing that was decided otherwise when a mail was walked again."""
+
+    what: str
+    """decision, cause, stage, reason, queues, auto-reply, content, kind, or the name of a stage."""
+    then: str
+    now: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplayRow:
+    """One kept mail, walked again without any effect."""
+
+    id: int
+    touchpoint: str
+    direction: str
+    author: str
+    subject: str
+    walked_at: float
+    """When it was decided: that is the time which the stages are told."""
+    version_then: int
+    """Of its touchpoint."""
+    version_now: int
+    changes: tuple[Change, ...]
+    """Empty where all is decided as it was then."""
+    depends_on_memory: bool = False
+    """Without what was remembered of earlier mail it is decided otherwise: not only the settings may be the reason."""
+    skipped: str = ""
+    """Why it was not walked; "" where it was."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replayed:
+    """A window of replayed mail, in the order in which it was taken."""
+
+    rows: tuple[ReplayRow, ...]
+    """Those that were decided otherwise or not walked; of a question about one mail, that mail."""
+    walked: int
+    differ: int
+    skipped: int
+    next: int = 0
+    """Ask again with ``after`` set to this; 0 means that this was the last window."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

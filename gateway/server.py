@@ -200,7 +200,7 @@ class ControlServer:
             counts = Counter(self._sessions.values())
             self._sessions[task] = uid
             caller = Caller(name=_login(uid), uid=uid, roles=roles_of(uid, groups, self._groups))
-            session = _Session(self._desk, self._events, caller, reader, writer)
+            session = _Session(self._desk, self._events, caller, reader, writer, self._groups)
             if counts.total() >= MOST_SESSIONS or counts[uid] >= MOST_SESSIONS_OF_ONE:
                 await session.send(error_line(None, Code.NOT_NOW, "too many sessions are open; close some"))
             else:
@@ -224,7 +224,9 @@ class _Session:
         caller: Caller,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        groups: dict[Role, str],
     ) -> None:
+        self._groups = groups
         self._desk = desk
         self._events = events
         self._caller = caller
@@ -281,7 +283,7 @@ class _Session:
 
     async def _answer(self, id: int, call: Call[Any]) -> bytes:
         if not allowed(call, self._caller.roles):
-            raise WireFault(Code.NOT_PERMITTED, _not_permitted(call, self._caller), id)
+            raise WireFault(Code.NOT_PERMITTED, _not_permitted(call, self._caller, self._groups), id)
         if isinstance(call, WhoAmI) and (via := safe_text(call.via.strip(), LONGEST_VIA)):
             self._caller = replace(self._caller, via=via[:LONGEST_VIA])
         try:
@@ -328,8 +330,14 @@ class _Session:
             await asyncio.sleep(BATCH_SECONDS)
 
 
-def _not_permitted(call: Call[Any], caller: Caller) -> str:
-    mine = ", ".join(sorted(caller.roles)) or "none"
+def _not_permitted(call: Call[Any], caller: Caller, groups: dict[Role, str]) -> str:
+    if not caller.roles:
+        group = groups.get(Role.OPS) or next(filter(None, groups.values()), "GROUP")
+        return (
+            f"{caller.name} has no role here; ask an admin of this host for: sudo usermod -aG {group} {caller.name}, "
+            "then log in again (the groups stand under [roles] in the settings)"
+        )
+    mine = ", ".join(sorted(caller.roles))
     return f"{caller.name} may not do {method_of(call)} (roles: {mine}); ask an admin for the right group"
 
 

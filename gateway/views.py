@@ -8,6 +8,7 @@ computed here: outbound mail that waits while its touchpoint is not CONNECTED an
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ from pipeline.touchpoint import Touchpoint, normalise
 
 MOST_BYTES = 400 * 1024
 """Of text in one window, so that its line stays below 1 MiB."""
+_FIELD = re.compile(rb"^([!-9;-~]+):", re.MULTILINE)
 T = TypeVar("T")
 
 
@@ -98,6 +100,7 @@ def mail_detail(tx: Tx, scene: Scene, entry_id: int) -> MailDetail:
     """Everything about one mail but its content; raises Refused."""
     entry = entry_row(tx, entry_id)
     at: Mapping[str, Value] = {"id": entry_id}
+    added, rewritten = _changed(entry["splices"])
     return MailDetail(
         row=_mail_rows(tx, scene, [entry])[0],
         envelope_sender=entry["envelope_sender"],
@@ -106,7 +109,8 @@ def mail_detail(tx: Tx, scene: Scene, entry_id: int) -> MailDetail:
         conversation_id=entry["conversation_id"],
         config_version=entry["config_version"],
         planned_seconds=entry["planned"],
-        rewritten=bool(entry["splices"]),
+        rewritten=rewritten,
+        added=added,
         notice_for=entry["notice_for"],
         walks=tuple(map(_walk, tx.all("SELECT * FROM walk WHERE entry_id = :id ORDER BY number DESC LIMIT 20", at))),
         recipients=tuple(
@@ -283,6 +287,14 @@ def _state(row: Row, moving: frozenset[int]) -> str:
     if row["direction"] == "out" and row["state"] in ("waiting", "active") and row["touchpoint_id"] not in moving:
         return "parked"
     return str(row["state"])
+
+
+def _changed(packed: bytes) -> tuple[tuple[str, ...], bool]:
+    """The names of the header fields that splices put on top, and whether any changes what is below."""
+    splices = unpack(packed)
+    tops = [each.data for each in splices if each.offset == each.length == 0]
+    names = tuple(name.decode("ascii") for data in tops for name in _FIELD.findall(data))
+    return names, len(tops) < len(splices)
 
 
 def _walk(row: Row) -> Walk:

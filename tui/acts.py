@@ -88,7 +88,7 @@ class Act:
         return self.words_of(rows[0]) if self.words_of is not None and rows else self.words
 
     def command_for(self, rows: Rows) -> str:
-        """Its command, for these rows; "" where there is none."""
+        """Its command, for these rows; "" where there is none, and where a row lacks what it is about."""
         from shlex import quote
 
         if not self.command:
@@ -99,6 +99,8 @@ class Act:
             name: " ".join(quote(str(getattr(each, name, ""))) for each in (rows if name == "id" else [row]))
             for name in _names(made)
         }
+        if quote("") in values.values():
+            return ""
         return made.format_map(values)  # all at once: a value may hold the name of another one
 
 

@@ -22,15 +22,17 @@ from textual.app import App, ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.events import Event, Key, Paste
+from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
 from textual.widgets import Input
 from textual.worker import Worker, get_current_worker
 
 from tui.clean import visible
-from tui.drafts import Drafts, home_of_drafts
-from tui.frame import KeyBar, StateLine, TabLine
+from tui.drafts import Drafts, home_of_drafts, title_of
+from tui.frame import KeyBar, StateLine, TabLine, moment
 from tui.glyphs import Glyphs
-from tui.keys import Taste, name_of, shown
+from tui.keys import Taste, keys_of, name_of, shown
+from tui.lines import Ground
 from tui.narrow import NarrowCompositor
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from tui.dialogs import Dialog, Place
     from tui.link import Link
     from tui.picture import Picture
-    from tui.record import Recorder
+    from tui.record import Recorder, ReplayLink
     from tui.view import View
 
 R = TypeVar("R")
@@ -64,6 +66,8 @@ class Options:
     """How the terminal UI was started."""
 
     socket: Path
+    twin: str = ""
+    """What a command needs in order to find the same daemon, such as ``--socket PATH``."""
     read_only: bool = False
     taste: Taste = Taste()
     mouse: bool = True
@@ -129,6 +133,9 @@ class Desk(Screen[None], inherit_bindings=False):
             if event.key == "escape":
                 event.stop()
                 self.ui.end_prompt(keep=False)
+            elif event.key == "ctrl+c" and not self.prompt.selected_text:
+                event.stop()
+                self.ui.interrupted()
             return
         event.stop()
         event.prevent_default()
@@ -163,6 +170,12 @@ class TerminalUI(App[int], inherit_bindings=False):
         self.options = options
         self.glyphs = options.taste.glyphs or Glyphs.BLOCK
         self.now, self.wall = now, wall
+        self.replay: ReplayLink | None = None
+        if options.replay is not None:
+            from tui.record import ReplayLink
+
+            link = self.replay = ReplayLink(options.replay, speed=options.speed, clock=now)
+            self.wall = self.replay.wall
         self.where = str(options.replay or options.socket)
         self.drafts = Drafts(drafts or home_of_drafts())
         self.picture: Picture = Blank()  # type: ignore[assignment]
@@ -192,6 +205,10 @@ class TerminalUI(App[int], inherit_bindings=False):
         self._mouse_on = options.mouse
         theme = options.taste.theme or "ansi-dark"
         self.theme = theme if theme in self.available_themes else "ansi-dark"
+        if not self.native_ansi_color:
+            self._filters.insert(0, Ground(self.current_theme.to_color_system().generate()["foreground"]))
+        # NO_COLOR: Textual's Monochrome makes greys of the colours, and some of these cannot be read.
+        self._filters[:] = [NoColor() if isinstance(each, Monochrome) else each for each in self._filters]
 
     # -- start -------------------------------------------------------------------------------------------------------
 
@@ -227,23 +244,20 @@ class TerminalUI(App[int], inherit_bindings=False):
 
         self.picture = Picture()
         if self.link is None:
-            if self.options.replay:
-                from tui.record import ReplayLink
+            if self.options.record:
+                from tui.record import Recorder
 
-                self.link = ReplayLink(self.options.replay, speed=self.options.speed)
-            else:
-                if self.options.record:
-                    from tui.record import Recorder
-
-                    self._recorder = Recorder(self.options.record)
-                self.link = DaemonLink(self.options.socket, self._recorder)
+                self._recorder = Recorder(self.options.record, wall=self.wall)
+            self.link = DaemonLink(self.options.socket, self._recorder)
         self.where = self.link.where
+        if self.replay is not None:
+            self.say(f"{self.replay.FIXED}; it begins at {moment(self.replay.at)}", "warn")
         self.run_worker(self.link.run(self), group="link", exit_on_error=True)
         await self.go(self.options.screen)
         self.set_interval(TICK, self.tick)
         if kept := self.drafts.names():
-            self.say(f"kept from before: {kept[0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else "")
-                     + "; it is there again where it was typed", "warn")  # fmt: skip
+            more = f" and {len(kept) - 1} more" if len(kept) > 1 else ""
+            self.say(f"kept from before: {title_of(kept[0])}{more}; it is there again where it was typed", "warn")
 
     # -- what the link tells -----------------------------------------------------------------------------------------
 
@@ -270,8 +284,19 @@ class TerminalUI(App[int], inherit_bindings=False):
         """There is none."""
         self.picture.connected = False
         self.picture.trouble = why
-        self.picture.retry_at = self.now() + retry_in if retry_in else 0.0
+        self.picture.retry_at = self.now() + retry_in if retry_in and not self.denied else 0.0
         self.tick()
+
+    def ended(self, words: str) -> None:
+        """It was a recording, and this is all of it; questions are answered on."""
+        self.picture.trouble = words
+        self.say(f"{words}; {shown(self.key('ui.quit') or '^c twice')} leaves", "warn", seconds=60.0)
+        self.tick()
+
+    @property
+    def denied(self) -> bool:
+        """Whether there is no connection because this person may not have one."""
+        return bool(getattr(self.link, "denied", False))
 
     async def _all_touchpoints(self) -> None:
         """A snapshot holds those in trouble; the rest is read in windows, so that the list is whole."""
@@ -304,6 +329,10 @@ class TerminalUI(App[int], inherit_bindings=False):
         return self.now() - self._stages_at if self.picture.connected and self._working("stages") else 0.0
 
     # -- drawing -----------------------------------------------------------------------------------------------------
+
+    def wall_of(self, at: float) -> float:
+        """What the wall clock said at a moment of ``now``."""
+        return self.replay.wall(at) if self.replay is not None else at + self.wall() - self.now()
 
     @property
     def asking(self) -> bool:
@@ -459,8 +488,7 @@ class TerminalUI(App[int], inherit_bindings=False):
 
     def keys_of(self, act: Act) -> tuple[str, ...]:
         """All keys of an act; what the person's own file says goes first."""
-        own = self.options.taste.keys.get(act.id)
-        return act.keys if own is None else tuple(own.split(" ")) if own else ()
+        return keys_of(act, self.options.taste.keys)
 
     def key(self, id: str) -> str:
         """The key of an act by its id."""
@@ -523,7 +551,7 @@ class TerminalUI(App[int], inherit_bindings=False):
     async def pressed(self, key: str) -> None:
         """A key on the desk."""
         if key == "ctrl+c":
-            return self._interrupted()
+            return self.interrupted()
         view = self.view
         if view is None:
             return None
@@ -555,7 +583,8 @@ class TerminalUI(App[int], inherit_bindings=False):
         ):
             await asyncio.sleep(0.005)
 
-    def _interrupted(self) -> None:
+    def interrupted(self) -> None:
+        """``^c``: twice within a second leaves, from everywhere."""
         if self.now() - self._quitting < 1.0:
             self.exit(0)
         self._quitting = self.now()
@@ -593,8 +622,8 @@ class TerminalUI(App[int], inherit_bindings=False):
         if act.calls and not self.picture.connected:
             return "there is no connection to the daemon"
         if any(changes(call) for call in act.calls):
-            if self.options.replay:
-                return "this is a recording"
+            if self.replay is not None:
+                return self.replay.FIXED
             if self.options.read_only:
                 return "started with --read-only"
         if act.calls and self.picture.me is not None and not all(self.may(call) for call in act.calls):
@@ -769,6 +798,10 @@ class TerminalUI(App[int], inherit_bindings=False):
             self.view.filter(text)
 
     # -- small things ------------------------------------------------------------------------------------------------
+
+    def twin(self, command: str) -> str:
+        """A command with what it needs in order to find the daemon of this terminal UI; "" stays ""."""
+        return f"{command} {self.options.twin}" if command and self.options.twin else command
 
     def copy(self, text: str, what: str) -> None:
         """Into the clipboard of the person's own terminal."""

@@ -105,14 +105,24 @@ class Dialog(ModalScreen[T], inherit_bindings=False):
 
     async def on_key(self, event: Key) -> None:
         """Textual calls a handler of every class in the line, so only this one is called ``on_key``."""
-        if time.monotonic() < self.deaf_until:
+        if time.monotonic() < self.deaf_until and event.key != "ctrl+c":
             event.stop()
             event.prevent_default()
+            return
+        if event.key == "ctrl+c" and not getattr(self.focused, "selected_text", ""):
+            event.stop()
+            self.interrupted()
             return
         if isinstance(self.focused, (Input, TextArea)) and event.key not in self.TAKES:
             return  # it goes on to the bindings of what is typed into: cursor keys, backspace, Enter
         event.stop()
         await self.key(event)
+
+    def interrupted(self) -> None:
+        """``^c``: the way out of the app is open over a dialog too."""
+        self.box.border_subtitle = _border("^c again leaves", self.ui.glyphs)
+        self.set_timer(1.0, self._write_borders)
+        self.ui.interrupted()
 
     def dismiss(self, result: T | None = None) -> AwaitComplete:
         """Answer, once: of a dialog that is gone already, Textual would close what lay below it."""
@@ -227,7 +237,7 @@ class Menu(Dialog[Any]):
         commands = max((len(each.command) for each in self._choices), default=0) + 2
         rows = len(self._choices)
         self._list.styles.height = min(rows, max(self.ui.size.height - 6, 1))
-        return max(widest, min(commands, 76), 40), min(rows, self.ui.size.height - 6) + 1
+        return max(widest, min(commands, 76), min(len(self._title) + 8, 76), 40), min(rows, self.ui.size.height - 6) + 1
 
     def opened(self) -> None:
         self._list.set_rows(self._choices)
@@ -297,10 +307,12 @@ class TypeName(Dialog[bool]):
         self._question, self._wanted = question, name
         self._lines = Lines(ui, [])
         self._input = Input(compact=True, select_on_focus=False)
+        self._said = Lines(ui, [()])
 
     def parts(self) -> ComposeResult:
         yield self._lines
         yield self._input
+        yield self._said
 
     def opened(self) -> None:
         self.set_focus(self._input)
@@ -309,14 +321,18 @@ class TypeName(Dialog[bool]):
         width = min(70, self.ui.size.width - 6)
         made = [(), *paragraphs(self._question, width), (), line(" type ", (self._wanted, "strong"), " to do it:")]
         self._lines.set(made)
-        return width, len(made) + 1
+        return width, len(made) + 1 + self._said.count
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         if event.value.strip() == self._wanted:
             self.dismiss(True)
-        else:
-            self._input.value = ""
+            return
+        typed = event.value.strip()
+        said = f"{typed!r} is not the name, so nothing was done; it is {self._wanted}" if typed else "type the name"
+        self._said.set(paragraphs(said, self._lines.size.width or 60, "bad")[:2])
+        self._input.value = ""
+        self.lay_out()
 
 
 # -- Forms ---------------------------------------------------------------------------------------------------------
@@ -468,6 +484,10 @@ class Form(Dialog["dict[str, str]"]):
     def _as_given(self, each: Field) -> bool:
         return self.values[each.name] == (each.value if each.value or not each.choices else each.choices[0])
 
+    def interrupted(self) -> None:
+        self.keep_draft()
+        super().interrupted()
+
     async def key(self, event: Key) -> None:
         steps = {"tab": 1, "down": 1, "shift+tab": -1, "up": -1}
         focused = self.focused
@@ -565,7 +585,7 @@ class _Needle(Input):
     """A filter; where several may be taken, space marks instead of being typed."""
 
     def __init__(self, marks: VList | None, marked: Callable[[], None]) -> None:
-        super().__init__(compact=True, placeholder="type to filter")
+        super().__init__(compact=True, select_on_focus=False, placeholder="type to filter")
         self._marks = marks
         self._marked = marked
 
@@ -702,7 +722,7 @@ class Help(Dialog["Act | None"]):
     def __init__(self, ui: TerminalUI, rows: Sequence[tuple[str, str, str, Act | None]]) -> None:
         super().__init__(ui, "keys")
         self._rows = list(rows)
-        self._input = Input(compact=True, placeholder="type to search")
+        self._input = Input(compact=True, select_on_focus=False, placeholder="type to search")
         self._list = VList(
             (
                 Column(title="key", cell=lambda each: (each[0], "key"), width=12),
@@ -762,7 +782,8 @@ class GoTo(Dialog["Place"]):
     def __init__(self, ui: TerminalUI, find: Callable[[str], Sequence[Place]]) -> None:
         super().__init__(ui, "go to")
         self._find = find
-        self._input = Input(compact=True, placeholder="a screen, an address, a mail's number, why ...")
+        hint = "a screen, an address, a mail's number, why ..."
+        self._input = Input(compact=True, select_on_focus=False, placeholder=hint)
         self._list = VList(
             (
                 Column(title="", cell=lambda each: each.words, width=30, grow=2),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,22 @@ def home_of_drafts() -> Path:
     """Where a person's drafts lie."""
     base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return Path(base) / "postroom" / "drafts"
+
+
+_TITLES = {
+    "touchpoint.new": "a new touchpoint", "touchpoint.duplicate": "a copy of a touchpoint",
+    "touchpoint.edit": "changes to a touchpoint", "touchpoint.servers": "the servers of a touchpoint",
+    "relay_user.add": "a new relay user", "relay_user.edit": "changes to the relay user",
+    "blocklist entry": "a new entry of the blocklist",
+}  # fmt: skip
+_NUMBERED = re.compile(r"(\w+\.\w+)[. ](.+)")
+
+
+def title_of(name: str) -> str:
+    """What a draft is, for people; those that are not in the table are named in words already."""
+    if (found := _NUMBERED.fullmatch(name)) and found[1] in _TITLES:
+        return f"{_TITLES[found[1]]} {found[2]}" if not found[2].isdigit() else _TITLES[found[1]]
+    return _TITLES.get(name, name)
 
 
 class Drafts:

@@ -91,7 +91,7 @@ async def _menu(view: View, rows: Rows) -> None:
             words=act.words_for(about(act)),
             value=act,
             why_not=ui.why_not(act, about(act)),
-            command=act.command_for(about(act)),
+            command=ui.twin(act.command_for(about(act))),
         )
         for act in view.ACTS
         if act.on_row
@@ -100,19 +100,11 @@ async def _menu(view: View, rows: Rows) -> None:
         ui.say("there is nothing to be done to a row here")
         return
     row = rows[0]
-    name = f"{len(rows)} rows" if len(rows) > 1 else view_name(view, row)
+    name = f"{len(rows):,} rows" if len(rows) > 1 else view.name_of(row)
     act = await ui.ask(Menu(ui, name, choices))
     if act is not None:
         # The rows of the moment when the menu was opened, whatever the list does by now.
         await ui._perform(act, view, about(act))
-
-
-def view_name(view: View, row: Any) -> str:
-    """What a row is called in a title."""
-    for name in ("address", "subject", "name", "pattern", "words"):
-        if value := getattr(row, name, ""):
-            return str(value)
-    return str(view.key_of(row))
 
 
 def _open(view: View, rows: Rows) -> None:
@@ -198,7 +190,7 @@ def _copy(view: View, rows: Rows) -> None:
 
 
 def _copy_command(view: View, rows: Rows) -> None:
-    view.ui.copy(view.command(), "the command")
+    view.ui.copy(view.ui.twin(view.command()), "the command")
 
 
 async def _show_text(view: View, rows: Rows) -> None:

@@ -33,7 +33,7 @@ SILENT = 10.0
 _STATES = (
     ("connected", "ok", "good"),
     ("connecting", "connecting", ""),
-    ("backoff", "retry", "warn"),
+    ("backoff", "backoff", "warn"),
     ("lost", "LOST", "bad"),
     ("new", "new", ""),
     ("off", "off", "dim"),
@@ -91,26 +91,33 @@ class StateLine(_OneLine):
     def _well(self, *, rates: bool = True) -> Line:
         picture = self.ui.picture
         counts = picture.states()
-        parts: list[Piece] = [(f" {cut(picture.hostname.split('.')[0], 16)} ", "strong"), (" ", "")]
+        parts: list[Piece] = [*self._replay(), (f" {cut(picture.hostname.split('.')[0], 16)} ", "strong"), (" ", "")]
         if (difference := picture.difference()) not in (0, None):
-            parts += [(f"DIFFERENCE {difference}", "alarm"), ("  ", "")]
+            parts += [(f"DIFFERENCE {difference:,}", "alarm"), ("  ", "")]
         if self.ui.paused:
             parts.append(("PAUSED  ", "warn"))
         if (unanswered := self.ui.unanswered) >= SILENT:
             parts.append((f"NO ANSWER for {age(unanswered)}  ", "alarm"))
-        told = [(f"{counts[name]} {words}", style) for name, words, style in _STATES if counts.get(name)]
+        told = [(f"{counts[name]:,} {words}", style) for name, words, style in _STATES if counts.get(name)]
         for number, piece in enumerate(told or [("no touchpoint yet", "dim")]):
             parts += [(" · ", "dim"), piece] if number else [piece]
         if rates and (stages := self.ui.stages) is not None:
             parts.append((f"  in {stages.rate_in:.1f}/s out {stages.rate_out:.1f}/s", ""))
         return tuple(parts)
 
+    def _replay(self) -> Line:
+        """That nothing of this is now."""
+        replay = self.ui.replay
+        return () if replay is None else ((f" REPLAY {replay.how_far} ", "alarm"),)
+
     def _alone(self) -> Line:
         ui, picture = self.ui, self.ui.picture
+        if ui.replay is not None:
+            return (*self._replay(), (f" {picture.trouble or 'nothing was told yet'}", ""))
         if not picture.trouble:
             return line(f" connecting to {ui.where} ...")
         now = ui.now()
-        parts: list[Piece] = [(" NO CONNECTION", "alarm")]
+        parts: list[Piece] = [(" NO PERMISSION" if ui.denied else " NO CONNECTION", "alarm")]
         if picture.told_at:
             parts.append((f"  data {age(now - picture.told_at)} old", "warn"))
         if picture.retry_at:

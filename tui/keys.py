@@ -12,7 +12,7 @@ Acts have ids, such as ``touchpoint.activate``; the file gives an id another key
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,7 +23,11 @@ from tui.glyphs import Glyphs
 if TYPE_CHECKING:
     from textual.events import Key
 
+    from tui.acts import Act
+
 NAMES = {" ": "space"}
+MOVES = frozenset({"j", "k", "g", "G", "up", "down", "pageup", "pagedown", "home", "end", "ctrl+c"})
+"""Keys that move or leave on every screen; they cannot be given to an act."""
 SHOWN = {
     "enter": "Enter", "escape": "Esc", "space": "Space", "tab": "Tab", "pagedown": "PgDn", "pageup": "PgUp",
     "up": "↑", "down": "↓", "left": "←", "right": "→", "home": "Home", "end": "End",
@@ -90,6 +94,34 @@ def check_ids(path: Path, taste: Taste, ids: Iterable[str]) -> None:
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else "; see the table of keys: press ? in the terminal UI"
             raise BadKeys(f"{path}: keys: there is no act {name!r}{hint}")
+
+
+def keys_of(act: Act, own: Mapping[str, str]) -> tuple[str, ...]:
+    """All keys of an act; what the person's own file says goes first."""
+    said = own.get(act.id)
+    return act.keys if said is None else tuple(said.split(" ")) if said else ()
+
+
+def check_keys(
+    path: Path, taste: Taste, screens: Iterable[tuple[str, Sequence[Act]]], everywhere: Sequence[Act]
+) -> None:
+    """Raise BadKeys for a key that would stand for two acts of one screen; ``screens`` are titles and their own acts.
+
+    Only what the file says is looked at: where a screen takes a key from an act of everywhere by default, it may.
+    """
+    for title, own in screens:
+        covered = {key for act in own for key in act.keys}
+        for act in (*own, *everywhere):
+            for key in set(keys_of(act, taste.keys)) - set(act.keys):
+                if key in MOVES:
+                    raise BadKeys(f"{path}: keys: {act.id} cannot have the key {shown(key)!r}: it moves or leaves")
+                rivals = own if act in own and key in covered else (*own, *everywhere)
+                other = next((each for each in rivals if each.id != act.id and key in keys_of(each, taste.keys)), None)
+                if other is not None:
+                    raise BadKeys(
+                        f"{path}: keys: {act.id} cannot have the key {shown(key)!r}: on the screen {title} it is the "
+                        f"key of {other.id} ({other.words.split(' ...')[0]}); give that one another key too"
+                    )
 
 
 def _flat(keys: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
+from textual.color import Color
+from textual.filter import LineFilter
 from textual.strip import Strip
 
 from tui.glyphs import Glyphs, plain
@@ -35,6 +37,18 @@ STYLES: dict[str, Style] = {
     "ours": Style(color="blue"),
 }
 _UNDER = {name: style + Style(reverse=True) for name, style in STYLES.items()}
+
+
+class Ground(LineFilter):
+    """Colours of a theme for what a style leaves open; themes of the terminal's own colours need none."""
+
+    def __init__(self, foreground: str) -> None:
+        super().__init__()
+        self._foreground = Color.parse(foreground).rich_color
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        ground = Style.from_color(self._foreground, background.rich_color)
+        return [Segment(text, ground + style if style else ground, control) for text, style, control in segments]
 
 
 def line(*pieces: Piece | str) -> Line:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from gateway.client import CallFailed, Client, OtherVersion, Unreachable, connected
+from gateway.client import CallFailed, Client, NotAllowed, OtherVersion, Unreachable, connected
 from gateway.control import Batch, Call, Code, Me, Snapshot
 from tui.clean import clean
 from tui.record import Recorder
@@ -38,6 +38,10 @@ class Listener(Protocol):
 
     def parted(self, why: str, retry_in: float) -> None:
         """There is none, for this reason; it is tried again."""
+        ...
+
+    def ended(self, words: str) -> None:
+        """It was a recording, and this is all of it."""
         ...
 
 
@@ -69,6 +73,8 @@ class DaemonLink:
 
     def __init__(self, path: Path, recorder: Recorder | None = None) -> None:
         self.where = str(path)
+        self.denied = False
+        """There is no connection because this person may not have one."""
         self._path = path
         self._recorder = recorder
         self._client: Client | None = None
@@ -92,7 +98,9 @@ class DaemonLink:
                         listener.heard(clean(news))
             except (Unreachable, CallFailed, OSError) as error:
                 why = str(error)
-                if isinstance(error, OtherVersion):
+                refused = isinstance(error, CallFailed) and error.code == Code.NOT_PERMITTED
+                self.denied = refused or isinstance(error, NotAllowed)
+                if self.denied or isinstance(error, OtherVersion):
                     pause = LONGEST
             finally:
                 self._client = None

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tui.app import Options, TerminalUI
 from tui.glyphs import Glyphs
-from tui.keys import BadKeys, Taste, check_ids, home_of_taste, read_taste
+from tui.keys import BadKeys, Taste, check_ids, check_keys, home_of_taste, read_taste
+
+if TYPE_CHECKING:
+    from tui.acts import Act
 
 
 class CannotStart(Exception):
@@ -19,6 +24,7 @@ class CannotStart(Exception):
 def run(
     socket: Path,
     *,
+    twin: str = "",
     read_only: bool = False,
     glyphs: str = "",
     theme: str = "",
@@ -28,23 +34,22 @@ def run(
     speed: float = 1.0,
     screen: str = "overview",
 ) -> int:
-    """Run the terminal UI until it is left; the exit code. Raises CannotStart."""
+    """Run the terminal UI until it is left; the exit code. Raises CannotStart.
+
+    ``twin`` is the option that commands need in order to find the same daemon, "" for the default one.
+    """
     check_terminal()
     taste = _taste(glyphs, theme, mouse)
-    if replay is not None:
-        from tui.record import BadRecording, ReplayLink
-
-        try:
-            ReplayLink(replay)
-        except BadRecording as fault:
-            raise CannotStart(str(fault)) from None
     if record is not None:
         _may_record(record)
     # A process that ignores SIGHUP, as under nohup, would go on without a terminal and eat a whole core.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for stale in ("COLUMNS", "LINES"):  # believed more than the terminal, which has another size a moment later
+        os.environ.pop(stale, None)
     mouse_on = taste.mouse if taste.mouse is not None else "SSH_TTY" not in os.environ
     options = Options(
         socket=socket,
+        twin=twin,
         read_only=read_only,
         taste=taste,
         mouse=mouse_on,
@@ -53,9 +58,21 @@ def run(
         speed=speed,
         screen=screen,
     )
-    ui = TerminalUI(options)
+    ui = _made(options)
     code = ui.run(mouse=mouse_on)
     return ui.return_code or code or 0
+
+
+def _made(options: Options) -> TerminalUI:
+    """The app, once what it shall replay can be."""
+    if options.replay is None:
+        return TerminalUI(options)
+    from tui.record import BadRecording
+
+    try:
+        return TerminalUI(options)
+    except BadRecording as fault:
+        raise CannotStart(str(fault)) from None
 
 
 def check_terminal() -> None:
@@ -75,6 +92,7 @@ def _taste(glyphs: str, theme: str, mouse: bool | None) -> Taste:
         own = read_taste(path)
         if own.keys:
             check_ids(path, own, all_ids())
+            check_keys(path, own, *_acts())
     except BadKeys as fault:
         raise CannotStart(str(fault)) from None
     if name := theme or own.theme:
@@ -97,8 +115,16 @@ def all_ids() -> list[str]:
     return [act.id for _, act in all_acts()]
 
 
+def _acts() -> tuple[list[tuple[str, Sequence[Act]]], Sequence[Act]]:
+    """The acts of each screen by its title, and those of everywhere."""
+    from tui.catalogue import all_views
+    from tui.everywhere import EVERYWHERE
+
+    return [(view.TITLE, view.ACTS) for view in all_views()], EVERYWHERE
+
+
 def _may_record(path: Path) -> None:
-    if path.exists():
+    if os.path.lexists(path):
         raise CannotStart(f"{path} exists already; a recording is never written over: choose another name")
     if not os.access(path.parent, os.W_OK):
         raise CannotStart(f"no file can be made in {path.parent}")

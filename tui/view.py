@@ -117,6 +117,11 @@ class View(Container):
         key: Hashable = row.id
         return key
 
+    def name_of(self, row: Any) -> str:
+        """What a row is called in the title of its menu."""
+        names = (getattr(row, name, "") for name in ("address", "subject", "name", "pattern", "words"))
+        return str(next(filter(None, names), "") or self.key_of(row))
+
     async def load(self) -> None:
         """Ask the daemon for what this screen shows; may raise CallFailed and Unreachable."""
 
@@ -262,7 +267,9 @@ class View(Container):
         self._freshen_details()
         made = self.title_line()
         if self.trouble:
-            made = line(*made[:1], ("   " + self.trouble, "bad"), *made[1:])  # it is the rest that may be cut
+            head = (made[0][0].rstrip(), made[0][1])
+            rest = [] if len(made) < 2 else [("  |", "dim"), (" " * (not made[1][0].startswith(" ")), ""), *made[1:]]
+            made = line(head, (": ", "title"), (self.trouble, "bad"), *rest)  # it is the rest that may be cut
         self.title.set(made)
 
     def joined(self) -> None:

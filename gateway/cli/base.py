@@ -121,7 +121,7 @@ def perform(parser: argparse.ArgumentParser, args: list[str]) -> int:
 def _ask_daemon(options: argparse.Namespace) -> int:
     import asyncio
 
-    from gateway.client import CallFailed, Unreachable, connected
+    from gateway.client import CallFailed, NotAllowed, Unreachable, connected
     from gateway.control import Code
     from gateway.paths import socket_of
 
@@ -139,7 +139,8 @@ def _ask_daemon(options: argparse.Namespace) -> int:
     try:
         return asyncio.run(ask())
     except Unreachable as error:
-        raise Stop(Exit.NO_PERMISSION if "may not open" in str(error) else Exit.UNAVAILABLE, str(error)) from None
+        code = Exit.NO_PERMISSION if isinstance(error, NotAllowed) else Exit.UNAVAILABLE
+        raise Stop(code, str(error)) from None
     except CallFailed as error:
         raise Stop(codes.get(error.code, Exit.SOFTWARE), str(error)) from None  # type: ignore[call-overload]
 

@@ -159,11 +159,18 @@ def tell(detail: MailDetail) -> None:
             ("stored", moment(row.accepted_at)),
             ("settled", moment(row.settled_at)),
             ("due", moment(row.due_at) if row.state in ("waiting", "parked") else ""),
-            ("rewritten", "yes, the signature is put in" if detail.rewritten else ""),
+            ("added", f"{', '.join(detail.added)} on top of its header" if detail.added else ""),
+            ("rewritten", f"yes, {_rewriting(detail)}" if detail.rewritten else ""),
             ("notice for", f"mail {detail.notice_for}" if detail.notice_for else ""),
         ]
     )
     _tell_history(detail)
+
+
+def _rewriting(detail: MailDetail) -> str:
+    """What a stage did to its content, as far as its walks say."""
+    reasons = (step.reason for walk in detail.walks for step in walk.steps if step.stage == "signature")
+    return next((each for each in reasons if each.startswith("signature put into")), "by a stage")
 
 
 def _tell_history(detail: MailDetail) -> None:

@@ -14,22 +14,22 @@ LISTENERS = (
     Column("LISTENER", lambda row: row.name, wide=True),
     Column("ADDRESS", lambda row: _address(row.host, row.port), wide=True),
     Column("MODE", lambda row: row.mode),
-    Column("OPEN", lambda row: row.sessions, right=True),
-    Column("ACCEPTED", lambda row: row.accepted, right=True),
-    Column("REFUSED", lambda row: row.refused, right=True),
+    Column("OPEN", lambda row: f"{row.sessions:,}", right=True),
+    Column("ACCEPTED", lambda row: f"{row.accepted:,}", right=True),
+    Column("REFUSED", lambda row: f"{row.refused:,}", right=True),
 )
 CLIENTS = (
     Column("CLIENT", lambda row: row.peer or "local", wide=True),
     Column("LISTENER", lambda row: row.listener, wide=True),
     Column("RELAY USER", lambda row: row.user or "-", wide=True),
     Column("SINCE", lambda row: moment(row.since)),
-    Column("ACCEPTED", lambda row: row.accepted, right=True),
-    Column("REFUSED", lambda row: row.refused, right=True),
+    Column("ACCEPTED", lambda row: f"{row.accepted:,}", right=True),
+    Column("REFUSED", lambda row: f"{row.refused:,}", right=True),
 )
 RATES = (
     Column("RELAY USER, LAST HOUR", lambda row: row.user, wide=True),
-    Column("ACCEPTED", lambda row: row.accepted, right=True),
-    Column("REFUSED", lambda row: row.refused, right=True),
+    Column("ACCEPTED", lambda row: f"{row.accepted:,}", right=True),
+    Column("REFUSED", lambda row: f"{row.refused:,}", right=True),
     Column("LAST", lambda row: moment(row.last_at)),
 )
 REFUSALS = (

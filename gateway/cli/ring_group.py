@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     Column("RING GROUP", lambda row: row.name, wide=True),
-    Column("OPEN", lambda row: row.open, right=True),
+    Column("OPEN", lambda row: f"{row.open:,}", right=True),
     Column("OLDEST", lambda row: moment(row.oldest_at)),
     Column("TOUCHPOINTS", lambda row: " ".join(row.touchpoints), wide=True),
 )

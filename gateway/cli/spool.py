@@ -123,9 +123,9 @@ async def _shape(client: Client, options: argparse.Namespace) -> None:
     titles = (*map(str, shape.bounds), f"{shape.bounds[-1]}+")
     columns = (
         Column(options.by.upper(), lambda row: row.name, wide=True),
-        Column("TOTAL", lambda row: row.total, right=True),
-        Column("PARKED", lambda row: row.parked, right=True),
-        *(Column(title, lambda row, n=n: row.ages[n], right=True) for n, title in enumerate(titles)),  # type: ignore[misc]
+        Column("TOTAL", lambda row: f"{row.total:,}", right=True),
+        Column("PARKED", lambda row: f"{row.parked:,}", right=True),
+        *(Column(title, lambda row, n=n: f"{row.ages[n]:,}", right=True) for n, title in enumerate(titles)),  # type: ignore[misc]
     )
     table(shape.rows, columns, "nothing waits to go out")
     if shape.more:

@@ -50,13 +50,13 @@ def account_lines(account: Mapping[str, int]) -> list[str]:
         return []
 
     def line(total: str, parts: tuple[tuple[str, str], ...]) -> str:
-        return f"{total} {account[total]} = " + " + ".join(f"{word} {account[name]}" for name, word in parts)
+        return f"{total} {account[total]:,} = " + " + ".join(f"{word} {account[name]:,}" for name, word in parts)
 
     return [
         line("taken", IN),
         line("accepted", OUT),
-        f"auto-replied {account['auto_replied']}",
-        f"lost {account['lost']}",
+        f"auto-replied {account['auto_replied']:,}",
+        f"lost {account['lost']:,}",
     ]
 
 
@@ -69,10 +69,10 @@ def trouble(row: TouchpointRow) -> str:
 TOUCHPOINTS = (
     Column("TOUCHPOINT", lambda row: row.address, wide=True),
     Column("STATE", trouble, wide=True),
-    Column("QUEUED", lambda row: row.queued, right=True),
-    Column("HELD", lambda row: row.held, right=True),
-    Column("WAITING", lambda row: row.waiting_in + row.waiting_out + row.parked, right=True),
-    Column("FAILED", lambda row: row.failed + row.unknown, right=True),
+    Column("QUEUED", lambda row: f"{row.queued:,}", right=True),
+    Column("HELD", lambda row: f"{row.held:,}", right=True),
+    Column("WAITING", lambda row: f"{row.waiting_in + row.waiting_out + row.parked:,}", right=True),
+    Column("FAILED", lambda row: f"{row.failed + row.unknown:,}", right=True),
     Column("POLLED", lambda row: moment(row.polled_at)),
 )
 
@@ -107,7 +107,7 @@ def _show(status: Status) -> None:
     print()
     table(status.touchpoints, TOUCHPOINTS, "there is no touchpoint yet; make one with: postroom touchpoint create")
     if (more := status.touchpoint_count - len(status.touchpoints)) > 0:
-        print(f"and {more} more; see: postroom touchpoint list")
+        print(f"and {more:,} more; see: postroom touchpoint list")
     if status.needs_you:
         print("\nneeds you:")
     for need in status.needs_you:
@@ -128,9 +128,9 @@ STAGES = (
     Column("P50", lambda row: seconds(row.p50), right=True),
     Column("P95", lambda row: seconds(row.p95), right=True),
     Column("P99", lambda row: seconds(row.p99), right=True),
-    Column("WAITING", lambda row: row.waiting, right=True),
-    Column("ERRORS/H", lambda row: row.errors_hour, right=True),
-    Column("TOTAL", lambda row: row.total, right=True),
+    Column("WAITING", lambda row: f"{row.waiting:,}", right=True),
+    Column("ERRORS/H", lambda row: f"{row.errors_hour:,}", right=True),
+    Column("TOTAL", lambda row: f"{row.total:,}", right=True),
 )
 
 
@@ -152,7 +152,7 @@ def _tell(batch: Batch) -> None:
     for event in batch.events:
         print(safe_text(_words(event)))
     if batch.left_out:
-        print(f"and {batch.left_out} more")
+        print(f"and {batch.left_out:,} more")
 
 
 def _words(event: Event) -> str:

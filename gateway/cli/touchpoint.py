@@ -37,8 +37,8 @@ COLUMNS = (
     Column("NAME", lambda row: row.name, wide=True),
     Column("DIRECTION", lambda row: row.direction),
     Column("STATE", trouble, wide=True),
-    Column("QUEUED", lambda row: row.queued, right=True),
-    Column("HELD", lambda row: row.held, right=True),
+    Column("QUEUED", lambda row: f"{row.queued:,}", right=True),
+    Column("HELD", lambda row: f"{row.held:,}", right=True),
 )
 CAUSES = {
     "network": "the server cannot be reached",

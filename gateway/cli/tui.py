@@ -48,6 +48,21 @@ def _speed(text: str) -> float:
     return speed
 
 
+def twin_of(options: argparse.Namespace) -> str:
+    """What a command of the same person needs in order to find the same daemon; "" where it finds it by itself."""
+    from shlex import quote
+
+    from gateway.paths import socket_of
+
+    if options.replay:
+        return ""
+    given = options.socket or (socket_of(options.config) if options.config else None)
+    if given is None or given.absolute() == socket_of(None).absolute():
+        return ""
+    name, path = ("--socket", options.socket) if options.socket else ("--config", options.config)
+    return f"{name} {quote(str(path.absolute()))}"
+
+
 def run(options: argparse.Namespace) -> int:
     """Start it."""
     main = import_module("tui.main")
@@ -61,6 +76,7 @@ def run(options: argparse.Namespace) -> int:
         return int(
             main.run(
                 socket,
+                twin=twin_of(options),
                 read_only=options.read_only,
                 glyphs=options.glyphs,
                 theme=options.theme,

@@ -19,8 +19,9 @@ from gateway.demo.provider import Provider
 
 MAIL_SECONDS = 1.5
 """Between two mails that arrive."""
-FIRST_UP_SECONDS, UP_SECONDS, DOWN_SECONDS = 8.0, 30.0, 10.0
-"""How long the provider lives before it dies for the first time, and afterwards; and how long it stays away."""
+FIRST_UP_SECONDS, UP_SECONDS, DOWN_SECONDS = 8.0, 75.0, 10.0
+"""How long the provider lives before it dies for the first time, and afterwards (longer than a connection must hold to
+count as stable, or the daemon would try ever more seldom); and how long it stays away."""
 _RELAY_EVERY = 3
 """One mail goes out for so many that come in."""
 

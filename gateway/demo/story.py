@@ -100,7 +100,7 @@ async def _stay(provider: Provider, house: House) -> None:
     """Keep everything alive, and offer the terminal UI on it, until somebody has seen enough."""
     living = asyncio.create_task(live(provider, lambda each: _hand_in(house.relay_port, each)))
     try:
-        _tell("the demo lives on: mail comes and goes, and now and then the provider dies for 10 s")
+        _tell("the demo lives on: mail comes and goes, and at times the provider dies for 10 s")
         _tell("try these in another terminal:")
         for command in ("tui", "status", "queue list", "why tenant.1@houses.test"):
             _tell(f"    postroom {command} --socket {house.socket}")

@@ -92,7 +92,7 @@ def _more(state: ConnectionState, number: int, first: Row) -> NeedRow:
         touchpoint="",
         count=0,
         since=first["state_since"],
-        words=f"{number} more touchpoints {what}",
+        words=f"{number:,} more touchpoints {what}",
         command=f"postroom touchpoint list --state {state.value}",
     )
 
@@ -113,7 +113,7 @@ def _mail(tx: Tx) -> Iterator[NeedRow]:
     found = {row["state"]: row for row in tx.all(sql)}
     for state, (words, command) in _STATES.items():
         if row := found.get(state):
-            yield _about_mail(state, row, f"{row['number']} mail {words}", command)
+            yield _about_mail(state, row, f"{row['number']:,} mail {words}", command)
     yield from _unassigned(tx)
 
 
@@ -126,7 +126,7 @@ def _unassigned(tx: Tx) -> Iterator[NeedRow]:
         " ) AS f JOIN entry AS e ON e.id = f.first"
     )
     for row in tx.all(sql, {"most": MOST_UNASSIGNED}):
-        number = f"{row['number']}{' and more' if row['number'] == MOST_UNASSIGNED else ''}"
+        number = f"{row['number']:,}{' and more' if row['number'] == MOST_UNASSIGNED else ''}"
         yield _about_mail(
             "unassigned", row, f"{number} mail queued for no ring group", "postroom queue list --unassigned"
         )

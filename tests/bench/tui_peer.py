@@ -44,7 +44,7 @@ class Table(App[None]):
                 f"desk{number:05}@acme.example", f"Desk {number}", "both", "yes", "+ connected", "0", "0", "0",
                 key=str(number),
             )  # fmt: skip
-        self.query_one("#title", Static).update(f"TOUCHPOINTS {self._count} of {self._count}")
+        self.query_one("#title", Static).update(f"TOUCHPOINTS {self._count:,} of {self._count:,}")
         self.set_interval(1.0, self._change)
 
     def _change(self) -> None:

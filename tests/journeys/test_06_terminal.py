@@ -119,7 +119,7 @@ def test_from_a_new_touchpoint_to_a_blocked_sender_and_back(
     # Mail arrives, and is seen to arrive.
     box.deliver(mail("buyer@client.example.net", box.address, "Where is my order?", "It was due on Monday."))
     tmux.keys("1")
-    tmux.shows("Where is my order?", "difference 0")
+    tmux.shows("Where is my order?", "taken 1 =", "difference 0")
     keep("overview")
     tmux.keys("3")
     tmux.shows("Front office", "1")
@@ -188,9 +188,10 @@ def test_copying_reaches_the_clipboard_of_the_terminal(tmux: Tmux, daemon: Daemo
     tmux.shows("jobs@example.org")
     tmux.keys("Y")
     tmux.shows("tmux buffer")
-    tmux.until(lambda: tmux.buffer() == "postroom touchpoint show jobs@example.org", "the buffer has the command")
+    command = f"postroom touchpoint show jobs@example.org --socket {daemon.socket}"
+    tmux.until(lambda: tmux.buffer() == command, "the buffer has the command")
     tmux.keys("V")
-    tmux.until(lambda: tmux.screen().strip() == "postroom touchpoint show jobs@example.org", "nothing else is shown")
+    tmux.until(lambda: " ".join(tmux.screen().split()) == command, "nothing else is shown")
     tmux.keys("Escape")
     tmux.shows("TOUCHPOINTS 1 of 1")
     tmux.keys("Q")
@@ -203,9 +204,9 @@ def test_the_demo_ends_by_offering_itself_to_be_watched(tmux: Tmux, folder: Path
     tmux.shows("lost 0", "Enter opens the terminal UI", patience=60)
     tmux.keys("Enter")
     tmux.shows("PIPELINE", "NEEDS YOU", "LIVE")
-    tmux.shows("3 retry")  # the provider is dead
+    tmux.shows("3 backoff")  # the provider is dead
     tmux.keys("2")
-    tmux.shows("~ retry")
+    tmux.shows("~ backoff")
     tmux.shows("3 ok", "+ connected")  # and back
     tmux.keys("1")
     tmux.shows("difference 0")

@@ -38,7 +38,7 @@ from tests.tui.screen import Clock, Terminal, terminal
 from tui.acts import Act, Kind, Rows, Undo
 from tui.app import UNDOS, TerminalUI
 from tui.dialogs import YesNo
-from tui.drafts import Drafts
+from tui.drafts import Drafts, title_of
 from tui.frame import SCREENS, age
 from tui.glyphs import Glyphs
 from tui.keys import Taste
@@ -509,7 +509,7 @@ def test_ages_for_people(seconds: float, words: str) -> None:
 async def test_the_state_line_counts_in_words(tmp_path: Path) -> None:
     rows = (ROWS[0], replace(ROWS[1], state="lost"), replace(ROWS[2], active=False), touchpoint(4, state="backoff"))
     async with probed(tmp_path, Canned({GetStatus: status(rows)})) as (canned, screen, _):
-        assert first(screen).split("  ")[1].strip() == "1 ok · 1 retry · 1 LOST · 1 off"
+        assert first(screen).split("  ")[1].strip() == "1 ok · 1 backoff · 1 LOST · 1 off"
         now = canned.status_now()
         canned.answers[GetStatus] = replace(now, account={**ACCOUNT, "queued": ACCOUNT["queued"] - 3})
         canned.tell()
@@ -554,6 +554,82 @@ async def test_what_was_kept_is_named_at_the_start(tmp_path: Path) -> None:
     drafts.write("reply to 7", {"text": "x"})
     async with terminal(tmp_path / "none.sock") as screen:
         await screen.shows("and 1 more; it is there again where it was typed")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("touchpoint.new", "a new touchpoint"), ("touchpoint.duplicate.3", "a copy of a touchpoint"),
+        ("touchpoint.edit.3", "changes to a touchpoint"), ("touchpoint.servers.3", "the servers of a touchpoint"),
+        ("relay_user.add", "a new relay user"), ("relay_user.edit shop", "changes to the relay user shop"),
+        ("blocklist entry", "a new entry of the blocklist"),
+        ("signature of a@acme.example", "signature of a@acme.example"),
+    ],
+)  # fmt: skip
+def test_drafts_are_named_in_words(name: str, words: str) -> None:
+    assert title_of(name) == words
+
+
+async def test_who_may_not_open_the_socket_is_told_so_and_what_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(*args: object, **more: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("asyncio.open_unix_connection", closed)
+    path = short(tmp_path)
+    path.touch()
+    async with terminal(path) as screen:
+        await screen.shows(" NO PERMISSION  you may not open")
+        await screen.shows("it belongs to the")
+        assert "NO CONNECTION" not in screen.text() and "next try" not in screen.text()
+
+
+async def test_who_has_no_role_at_all_is_told_who_gives_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.server.roles_of", lambda *_: frozenset())
+    async with served(Canned(), short(tmp_path)) as path, terminal(path) as screen:
+        await screen.shows(" NO PERMISSION  ")
+        text = " ".join(screen.text().split())
+        assert "has no role here; ask an admin of this host for: sudo usermod -aG " in text
+        assert "NO CONNECTION" not in text and "next try" not in text
+
+
+async def test_commands_name_the_daemon_that_is_not_the_default_one(tmp_path: Path) -> None:
+    canned = Canned({GetStatus: status(ROWS)})
+    made = terminal(short(tmp_path), screen="touchpoints", twin="--socket /tmp/other.sock")
+    async with served(canned, short(tmp_path)), made as screen:
+        await screen.quiet()
+        await screen.press("Y")
+        assert screen.ui.last_copied.endswith(" --socket /tmp/other.sock")
+        screen.ui.last_copied = ""
+        await screen.press("a")
+        await screen.shows("--socket /tmp/other.sock")
+        await screen.press("Y")
+        assert screen.ui.last_copied.endswith(" --socket /tmp/other.sock")
+
+
+@pytest.mark.parametrize("theme", ["dracula", "solarized-light", "textual-light"])
+async def test_a_theme_colours_all_of_the_screen(tmp_path: Path, theme: str) -> None:
+    async with probed(tmp_path, taste=Taste(theme=theme)) as (_, screen, probe):
+        assert probe.list is not None
+        colours = screen.ui.current_theme.to_color_system().generate()
+        wanted = [colours[name].lower() for name in ("foreground", "background")]
+        for widget in (screen.ui.desk.state, screen.ui.desk.bar, probe.list, probe.pager):
+            plain = [
+                piece for row in widget.render_lines(widget.size.region) for piece in row if not piece.text.strip()
+            ]
+            assert plain, widget
+            for piece in plain:
+                assert piece.style is not None and piece.style.color and piece.style.bgcolor, widget
+                assert [piece.style.color.name, piece.style.bgcolor.name] == wanted, widget
+
+
+async def test_trouble_stands_apart_from_the_title_and_from_what_it_says(tmp_path: Path) -> None:
+    async with probed(tmp_path) as (_, screen, probe):
+        probe.trouble = "the disk is full"
+        probe.title_line = lambda: line((" PROBE", "title"), "  3 rows")  # type: ignore[method-assign]
+        probe.draw()
+        await screen.shows(" PROBE: the disk is full  |  3 rows")
 
 
 async def test_who_one_is_taken_for(tmp_path: Path) -> None:

@@ -184,9 +184,11 @@ async def test_only_y_is_yes(tmp_path: Path, key: str, answer: bool | None) -> N
 async def test_the_name_has_to_be_right(tmp_path: Path) -> None:
     async with desk(tmp_path) as screen:
         asked = await ask(screen, MAKE["a name to type"](screen.ui))
-        for wrong in ("", "y", "des", "Desk"):
+        told = {"": "type the name", "y": "'y' is not the name", "des": "'des' is not", "Desk": "it is desk"}
+        for wrong, said in told.items():
             await screen.type(wrong)
             await screen.press("enter")
+            await screen.shows(said)
             assert not asked.over, wrong
         await screen.type("desk")
         await screen.press("enter")
@@ -437,3 +439,38 @@ async def test_the_draft_of_an_edit_holds_what_was_changed_and_nothing_that_is_a
         await ask(screen, again)
         assert again.values == {"name": "Support2", "aliases": "help@acme.example hilfe@acme.example", "signs": "no"}
         await screen.press("escape", "escape")
+
+
+@pytest.mark.parametrize("name", MAKE)
+async def test_the_way_out_is_open_over_every_dialog(tmp_path: Path, name: str) -> None:
+    async with desk(tmp_path) as screen:
+        await ask(screen, MAKE[name](screen.ui))
+        await screen.press("ctrl+c")
+        await screen.shows("^c again leaves")
+        assert not screen.ui._exit
+        await screen.press("ctrl+c")
+        await until(lambda: screen.ui._exit, "it ends")
+
+
+async def test_the_way_out_is_open_while_a_filter_is_typed(tmp_path: Path) -> None:
+    async with desk(tmp_path) as screen:
+        await screen.press("/", "a", "ctrl+c", "ctrl+c")
+        await until(lambda: screen.ui._exit, "it ends")
+
+
+async def test_who_leaves_over_a_form_finds_what_was_typed_again(tmp_path: Path) -> None:
+    async with desk(tmp_path) as screen:
+        await ask(screen, Form(screen.ui, "new", [Field(name="a", label="Address")], refuse, draft="touchpoint.new"))
+        await screen.type("sales")
+        await screen.press("ctrl+c")
+        assert screen.ui.drafts.read("touchpoint.new") == {"a": "sales"}
+
+
+async def test_a_draft_is_gone_on_with_in_every_field(tmp_path: Path) -> None:
+    fields = [Field(name="a", label="Address"), Field(name="b", label="Name")]
+    async with desk(tmp_path) as screen:
+        screen.ui.drafts.write("new touchpoint", {"a": "one", "b": "two"})
+        form = Form(screen.ui, "new", fields, refuse, draft="new touchpoint")
+        await ask(screen, form)
+        await screen.press("1", "tab", "2", "tab", "3")
+        assert form.values == {"a": "one13", "b": "two2"}, "nothing is selected, and so wiped, by going into a field"

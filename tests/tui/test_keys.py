@@ -10,10 +10,11 @@ from textual.events import Key
 from gateway.control import DeactivateTouchpoint, GetStatus
 from tests.tui.canned import Canned, served, short, status, touchpoint, until
 from tests.tui.screen import terminal
+from tui.acts import Act
 from tui.catalogue import all_acts
 from tui.glyphs import Glyphs
-from tui.keys import BadKeys, Taste, check_ids, home_of_taste, name_of, read_taste, shown
-from tui.main import CannotStart, _taste, all_ids
+from tui.keys import BadKeys, Taste, check_ids, check_keys, home_of_taste, name_of, read_taste, shown
+from tui.main import CannotStart, _acts, _taste, all_ids
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -79,11 +80,59 @@ def test_every_act_can_have_another_key(tmp_path: Path) -> None:
     check_ids(tmp_path, Taste(keys={act.id: "T" for _, act in all_acts()}), all_ids())
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"touchpoint.switch": "x"}, "touchpoint.switch cannot have the key 'x': on the screen Touchpoints it is the "
+                                     "key of touchpoint.delete (Delete); give that one another key too"),
+        ({"touchpoint.switch": "p"}, "it is the key of ui.pause (Pause)"),
+        ({"ui.pause": "l"}, "ui.pause cannot have the key 'l': on the screen "),
+        ({"touchpoint.switch": "f8 ?"}, "'?': on the screen Touchpoints it is the key of ui.help"),
+        ({"touchpoint.switch": "B", "touchpoint.edit": "B"}, "it is the key of "),
+        ({"ui.quit": "j"}, "ui.quit cannot have the key 'j': it moves or leaves"),
+        ({"ui.quit": "ctrl+c"}, "cannot have the key '^c'"),
+    ],
+)  # fmt: skip
+def test_a_key_stands_for_one_act_of_a_screen(tmp_path: Path, keys: dict[str, str], said: str) -> None:
+    with pytest.raises(BadKeys) as raised:
+        check_keys(tmp_path / "tui.toml", Taste(keys=keys), *_acts())
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"touchpoint.switch": "B", "ui.pause": "f9"},
+        {"touchpoint.switch": "e", "touchpoint.edit": "t"},
+        {"ui.pause": "", "touchpoint.switch": "p"},
+        {"touchpoint.switch": "t", "ui.next": "n"},
+    ],
+    ids=["nothing", "free keys", "swapped", "given up and taken", "as it was"],
+)  # fmt: skip
+def test_keys_may_change_places(tmp_path: Path, keys: dict[str, str]) -> None:
+    check_keys(tmp_path / "tui.toml", Taste(keys=keys), *_acts())
+
+
+def test_a_key_that_a_screen_takes_from_everywhere_may_go_to_another_of_its_acts(tmp_path: Path) -> None:
+    new, edit, after = (
+        Act(id=name, key=key, words=name, run=lambda view, rows: None)
+        for name, key in (("new", "n"), ("edit", "e"), ("next", "n"))
+    )
+    swapped = Taste(keys={"new": "e", "edit": "n"})
+    check_keys(tmp_path, swapped, [("First", (new, edit))], (after,))
+    with pytest.raises(BadKeys, match="on the screen Second it is the key of next"):
+        check_keys(tmp_path, swapped, [("First", (new, edit)), ("Second", (edit,))], (after,))
+
+
 def test_a_bad_file_keeps_the_terminal_ui_from_starting_and_says_why() -> None:
     path = home_of_taste()
     path.parent.mkdir(parents=True)
     path.write_text('[keys]\n"ui.bak" = "b"\n', "utf-8")
     with pytest.raises(CannotStart, match=r"tui\.toml: keys: there is no act 'ui.bak'; did you mean ui.back"):
+        _taste("", "", None)
+    path.write_text('[keys]\n"touchpoint.switch" = "x"\n', "utf-8")
+    with pytest.raises(CannotStart, match=r"it is the key of touchpoint\.delete"):
         _taste("", "", None)
     path.write_text('theme = "mauve"\n', "utf-8")
     with pytest.raises(CannotStart, match="there is no theme 'mauve'; there are: ansi-dark"):

@@ -43,6 +43,9 @@ class Heard:
         self.waits.append(retry_in)
         self.on_parted()
 
+    def ended(self, words: str) -> None:
+        self.said.append(words)
+
 
 @asynccontextmanager
 async def running(path: Path, chance: float = 0.5) -> AsyncIterator[tuple[DaemonLink, Heard]]:

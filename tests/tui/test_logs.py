@@ -14,6 +14,7 @@ from gateway.control import AuditRow, GetStatus, ListAudit, ListLog, LogRow, Pag
 from pipeline.errors import Refused
 from tests.tui.canned import NOW, Canned, served, short, status, touchpoint, until
 from tests.tui.screen import Clock, Terminal, terminal
+from tui.frame import clock
 from tui.views import logs
 from tui.views.audit import Audit, changed
 from tui.views.logs import Logs
@@ -412,3 +413,11 @@ def test_the_detail_of_a_change_in_words_that_are_safe(detail: str, told: tuple[
 def test_who_and_where_are_safe_to_show() -> None:
     made = changed(replace(change(1, actor="o\x1bps", subject="x\x07"), detail='{"via": "ssh \\u001b[31m"}'))
     assert (made.row.actor, made.subject, made.via, made.detail) == ("o\\x1bps", "x\\x07", "ssh \\x1b[31m", ())
+
+
+async def test_the_menu_of_a_line_says_which_line_it_is(tmp_path: Path) -> None:
+    async with log_of(Book(7), tmp_path) as screen:
+        await screen.term.press("a")
+        await screen.term.shows("Y copies the command")
+        title = next(each for each in screen.term.text().splitlines() if "┌" in each)
+        assert f"{clock(NOW)} line 7." in title

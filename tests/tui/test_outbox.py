@@ -83,10 +83,14 @@ def test_a_bound_of_age_in_words(minutes: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(0, "0"), (9_999, "9999"), (10_000, "10k"), (999_999, "999k"), (1_500_000, "1M")]
+    ("number", "words"), [(0, "0"), (999, "999"), (9_999, "9k"), (10_000, "10k"), (999_999, "999k"), (1_500_000, "1M")]
 )
 def test_a_number_never_takes_more_than_four_cells(number: int, words: str) -> None:
     assert short(number) == words
+
+
+def test_where_there_is_room_its_thousands_are_set_apart() -> None:
+    assert [short(number, 6) for number in (1_029, 99_999, 100_000)] == ["1,029", "99,999", "100k"]
 
 
 async def test_the_grid_shows_age_by_destination_and_s_turns_it_to_touchpoints(tmp_path: Path) -> None:

@@ -62,6 +62,15 @@ def happened(number: int, what: str = "mail.assigned", words: str = "", **more: 
     return Event(what=what, words=words, mail=mail(number, f"Question {number}", **more))
 
 
+async def test_what_is_about_no_touchpoint_offers_no_command_for_one(tmp_path: Path) -> None:
+    async with overview_of(house(HELD), tmp_path) as term:
+        await term.press("a")
+        await term.shows("this is about no touchpoint")
+        assert "postroom touchpoint show" not in term.text()
+        await term.press("Y")
+        assert term.ui.last_copied == ""
+
+
 # -- What stands on it ---------------------------------------------------------------------------------------------
 
 
@@ -83,9 +92,9 @@ async def test_one_screen_holds_the_stations_the_needs_the_feed_and_the_account(
     assert lines[16].startswith(" 14:02:11  out   support     Question 2")
     assert lines[16].rstrip("…").endswith("FAILED 550 5.1.1 no such")
     assert lines[17].startswith(" 14:02:11  in    support     Question 1") and "-> Front office" in lines[17]
-    assert lines[21].startswith(" in  taken 41 882 = queued 41 806 + stopped 70 + held 6   ")
+    assert lines[21].startswith(" in  taken 41,882 = queued 41,806 + stopped 70 + held 6   ")
     assert lines[21].endswith("   difference 0")
-    assert lines[22] == " out accepted 22 266 = delivered 22 190 + waiting 43 + parked 31 + failed 2"
+    assert lines[22] == " out accepted 22,266 = delivered 22,190 + waiting 43 + parked 31 + failed 2"
     assert canned.asked(GetStages) and len(lines) == 24
 
 
@@ -93,7 +102,7 @@ async def test_a_wide_screen_shows_more_numbers_and_the_details_of_what_is_selec
     async with overview_of(house(LOST), tmp_path, size=(160, 48)) as term:
         await term.shows("what helps")
         text = term.text()
-        for words in ("p50", "p99", "since start", "41 882", "wrong password", LOST.command, "since 2026-11-23 09:10"):
+        for words in ("p50", "p99", "since start", "41,882", "wrong password", LOST.command, "since 2026-11-23 09:10"):
             assert words in text, words
 
 
@@ -345,7 +354,7 @@ def test_an_account_with_everything_in_it_is_folded_and_not_cut(width: int) -> N
     full = dict.fromkeys(ACCOUNT, 123_456)
     lines = [text_of(each) for each in account_lines(full, 7, width)]
     text = " ".join(" ".join(lines).split())
-    for words in ("taken 123 456 =", "dropped 123 456", "unknown 123 456", "accepted 123 456 =", "difference 7"):
+    for words in ("taken 123,456 =", "dropped 123,456", "unknown 123,456", "accepted 123,456 =", "difference 7"):
         assert words in text, words
     assert all(len(each) <= width for each in lines)
     assert sum("difference" in each for each in lines) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -15,24 +16,28 @@ import pytest
 from gateway.client import CallFailed
 from gateway.control import (
     RULES,
+    Batch,
     DeactivateTouchpoint,
     Done,
+    Event,
     GetStatus,
     ListBlocklist,
     ListTouchpoints,
     Page,
     ShowTemplate,
+    Snapshot,
     TemplateRow,
     TryTouchpoint,
     WhoAmI,
     changes,
 )
 from pipeline.errors import Refused
-from tests.tui.canned import NOW, Canned, served, short, stages, status, touchpoint, until
-from tests.tui.screen import Terminal, terminal
+from tests.tui.canned import NOW, Canned, need, served, short, status, touchpoint, until
+from tests.tui.screen import Clock, Terminal, terminal
 from tests.tui.test_blocklist import ENTRIES, entry
 from tests.tui.test_link import Heard
-from tui.main import CannotStart, _may_record
+from tui.app import Options
+from tui.main import CannotStart, _made, _may_record
 from tui.record import FORMAT, BadRecording, Recorder, ReplayLink
 
 ROWS = (touchpoint(1, auto_reply=True), touchpoint(2, "press@acme.example", state="lost", cause="credential"))
@@ -85,7 +90,7 @@ async def test_nothing_can_be_changed_in_a_recording(tmp_path: Path) -> None:
     async with terminal(tmp_path / "none.sock", screen="touchpoints", replay=file, speed=0) as screen:
         await screen.quiet()
         await screen.press("t")
-        await screen.shows("this is a recording")
+        await screen.shows(": this is a recording; nothing can be changed")
         assert screen.ui.link is not None
         with pytest.raises(CallFailed, match="nothing can be changed"):
             await screen.ui.link.call(DeactivateTouchpoint(touchpoint="1"))
@@ -96,22 +101,16 @@ async def test_nothing_can_be_changed_in_a_recording(tmp_path: Path) -> None:
 # -- The file --------------------------------------------------------------------------------------------------------
 
 
-class Moment:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.at = 100.0
-
-    def __call__(self) -> float:
-        return self.at
+THEN = NOW - 9 * 86_400
+"""When the recordings here were made: nine days ago, if anybody looked at a clock of today."""
 
 
 def recorded(path: Path, *steps: tuple[float, Callable[[Recorder], None]]) -> list[dict[str, Any]]:
     """A recording of these; its lines."""
-    clock = Moment()
-    recorder = Recorder(path, clock)
+    clock = Clock()
+    recorder = Recorder(path, clock, wall=lambda: THEN)
     for at, step in steps:
-        clock.at = 100.0 + at
+        clock.time = 1000.0 + at
         step(recorder)
     recorder.close()
     return [json.loads(line) for line in path.read_text().splitlines()]
@@ -119,8 +118,12 @@ def recorded(path: Path, *steps: tuple[float, Callable[[Recorder], None]]) -> li
 
 def test_it_is_for_nobody_else_and_never_written_over(tmp_path: Path) -> None:
     path = tmp_path / "session.jsonl"
-    first, *rest = recorded(path)
-    assert first["format"] == FORMAT
+    before = os.umask(0)
+    try:
+        first, *rest = recorded(path)
+    finally:
+        os.umask(before)
+    assert first == {"format": FORMAT, "at": THEN}
     assert rest == []
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with pytest.raises(FileExistsError):
@@ -129,6 +132,9 @@ def test_it_is_for_nobody_else_and_never_written_over(tmp_path: Path) -> None:
         _may_record(path)
     with pytest.raises(CannotStart, match="no file can be made in"):
         _may_record(tmp_path / "none" / "session.jsonl")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(CannotStart, match="never written over"):
+        _may_record(tmp_path / "link.jsonl")
     _may_record(tmp_path / "another.jsonl")
 
 
@@ -156,6 +162,8 @@ def test_no_secret_is_ever_in_it(tmp_path: Path, kind: Any, failed: bool) -> Non
 def test_there_are_secrets_to_be_kept_out() -> None:
     assert TryTouchpoint in SECRET
     assert len(SECRET) >= 5
+    named = {rule.call for rule in RULES for each in fields(rule.call) if each.name in ("password", "secret", "token")}
+    assert named <= set(SECRET), "a password that its call shows in a repr would be recorded"
 
 
 async def test_a_password_that_is_typed_is_not_recorded(tmp_path: Path) -> None:
@@ -182,33 +190,45 @@ async def test_a_full_disk_ends_the_recording_and_not_the_session(tmp_path: Path
 
 
 _HEAD = b'{"format": "postroom recording 1", "at": 1}\n'
+_NONE = "is not a recording: its first line does not say 'postroom recording 1'"
+_ODD = "is damaged: its line 2 is no line of a recording"
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "its first line does not say 'postroom recording 1'"),
-        (b"{}\n", "its first line does not say"),
-        (b'{"format": "postroom recording 9"}\n', "is not a recording of this version"),
-        (b"\x89PNG\r\n\x1a\n\xff", "is not UTF-8"),
-        (b"plain text\n", ":1 is not JSON"),
-        (b"[1, 2]\n", ":1 is no line of a recording"),
-        (_HEAD + b'{"t": "x"}\n', ":2 is no line of a recording"),
-        (_HEAD + b'{"t": 1\n{"t": 2}\n', ":2 is not JSON"),
-        (_HEAD + b'{"t": 1, "call": "status"}\n', ":2 is no line of a recording"),
-        (b'{"format": "postroom recording 1", "at": "noon"}\n', ":1 is no line of a recording"),
-        (_HEAD + b'{"t": 1, "call": "status", "params": {}}\n', ":2 is no line of a recording"),
-        (_HEAD + b'{"t": 1, "call": "status", "params": {}, "error": 7}\n', ":2 is no line of a recording"),
-        (_HEAD + b'{"t": 1, "call": 7, "params": {}, "result": 1}\n', ":2 is no line of a recording"),
-        (_HEAD + b"[" * 100_000 + b"\n", ":2 is not JSON"),
+        (b"", _NONE),
+        (b"{}\n", _NONE),
+        (b'{"format": "postroom recording 9"}\n', "was recorded by another version: it is a 'postroom recording 9'"),
+        (b"\x89PNG\r\n\x1a\n\xff", _NONE),
+        (b"plain text\n", _NONE),
+        (b"[1, 2]\n", _NONE),
+        (b"[" * 100_000 + b"\n", _NONE),
+        (_HEAD[:20], _NONE),
+        (b'{"format": "postroom recording 1"}\n', _NONE),
+        (b'{"format": "postroom recording 1", "at": "noon"}\n', _NONE),
+        (b'{"format": "postroom recording 1", "at": NaN}\n', _NONE),
+        (b'{"format": "postroom recording 1", "at": 1e18}\n', _NONE),
+        (_HEAD + b'{"t": "x"}\n', _ODD),
+        (_HEAD + b'{"t": -1}\n', _ODD),
+        (_HEAD + b'{"t": Infinity}\n', _ODD),
+        (_HEAD + b'{"t": 1\n{"t": 2}\n', "is damaged: its line 2 is not JSON"),
+        (_HEAD + b'{"t": 1, "call": "status"}\n', _ODD),
+        (_HEAD + b'{"t": 1, "call": "status", "params": {}}\n', _ODD),
+        (_HEAD + b'{"t": 1, "call": "status", "params": {}, "error": 7}\n', _ODD),
+        (_HEAD + b'{"t": 1, "call": 7, "params": {}, "result": 1}\n', _ODD),
+        (_HEAD + b"[" * 100_000 + b"\n", "is damaged: its line 2 is not JSON"),
+        (_HEAD + b'{"t": 1, "me": {"colour": "red"}}\n', "was recorded by another version (unknown key 'colour'"),
+        (_HEAD + b'{"t": 1, "snapshot": 7}\n', "was recorded by another version"),
     ],
 )
 def test_what_is_no_recording_is_said_to_be_none(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "session.jsonl"
     path.write_bytes(content)
-    with pytest.raises(BadRecording) as raised:
-        ReplayLink(path)
+    with pytest.raises(CannotStart) as raised:
+        _made(Options(socket=Path(), replay=path))
     assert said in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -238,30 +258,31 @@ def _list(*numbers: int) -> Page[Any]:
     return Page(rows=tuple(touchpoint(number) for number in numbers), next=0)
 
 
-def two_answers(path: Path) -> ReplayLink:
-    """A question that was answered at 1 s and at 5 s, and refused at 9 s."""
+def two_answers(path: Path, now: float) -> ReplayLink:
+    """A question that was answered at 1 s and at 5 s, and refused at 9 s; the replay is at ``now``."""
     ask = ListTouchpoints(limit=50)
     recorded(
         path,
         (1.0, lambda r: r.answered(ask, _list(1))),
         (5.0, lambda r: r.answered(ask, _list(1, 2))),
-        (9.0, lambda r: r.failed(ask, CallFailed(3, "no"))),
+        (9.0, lambda r: r.failed(ask, CallFailed(3, "no \x1b[2J"))),
     )
-    return ReplayLink(path)
+    clock = Clock()
+    link = ReplayLink(path, speed=10.0, clock=clock)
+    clock.time += now / 10
+    return link
 
 
 @pytest.mark.parametrize(("now", "count"), [(0.0, 1), (1.0, 1), (4.9, 1), (5.0, 2), (8.0, 2)])
 async def test_the_answer_is_the_last_one_by_then(tmp_path: Path, now: float, count: int) -> None:
-    link = two_answers(tmp_path / "session.jsonl")
-    link._now = now
+    link = two_answers(tmp_path / "session.jsonl", now)
     page = await link.call(ListTouchpoints(limit=300))
     assert len(page.rows) == count, "how many rows a terminal asked for does not matter"
 
 
 async def test_a_refusal_is_recorded_too(tmp_path: Path) -> None:
-    link = two_answers(tmp_path / "session.jsonl")
-    link._now = 9.0
-    with pytest.raises(CallFailed, match="no"):
+    link = two_answers(tmp_path / "session.jsonl", 900.0)
+    with pytest.raises(CallFailed, match=r"no \\x1b\[2J"):
         await link.call(ListTouchpoints())
 
 
@@ -280,42 +301,115 @@ async def test_an_answer_of_another_version_is_a_refusal(tmp_path: Path) -> None
         await ReplayLink(path).call(ListTouchpoints())
 
 
-async def test_a_recording_of_another_version_is_said_to_be_one(tmp_path: Path) -> None:
-    path = tmp_path / "session.jsonl"
-    path.write_text(
-        json.dumps({"format": FORMAT, "at": 1}) + "\n" + json.dumps({"t": 1, "me": {"colour": "red"}}) + "\n"
+# -- A replay --------------------------------------------------------------------------------------------------------
+
+ME = Canned().answers[WhoAmI]
+
+
+def incident(path: Path, length: float = 190.0) -> Path:
+    """A house with one thing to do for two hours, an event at once, and more touchpoints at the end."""
+    rows = (touchpoint(1, state_since=THEN - 60),)
+    house = status(rows, now=THEN, started_at=THEN - 86_400, needs_you=(need(since=THEN - 7200),))
+    news = Batch(boot="boot", number=1, events=(Event(what="touchpoint.changed", touchpoint=rows[0]),))
+    recorded(
+        path,
+        (0.0, lambda r: r.me(ME)),
+        (0.0, lambda r: r.news(Snapshot(boot="boot", number=0, status=house))),
+        (0.0, lambda r: r.news(news)),
+        (0.0, lambda r: r.answered(ListTouchpoints(), _list(1))),
+        (length, lambda r: r.answered(ListTouchpoints(), _list(1, 2))),
     )
-    heard = Heard()
-    await asyncio.wait_for(ReplayLink(path, speed=0).run(heard), 5)
-    assert "was recorded by another version" in heard.said[0]
+    return path
 
 
 async def test_it_is_told_when_it_was_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "session.jsonl"
-    me = Canned().answers[WhoAmI]
-    recorded(path, (1.0, lambda r: r.me(me)), (4.0, lambda r: r.me(me)), (4.0, lambda r: r.me(me)))
+    recorded(path, (1.0, lambda r: r.me(ME)), (4.0, lambda r: r.me(ME)), (4.0, lambda r: r.me(ME)))
     slept: list[float] = []
-    heard = Heard()
+    heard, clock = Heard(), Clock()
 
     async def sleep(seconds: float) -> None:
         slept.append(seconds)
+        clock.time += seconds + 0.25  # it is never on time, and that does not add up
 
     monkeypatch.setattr("tui.record.asyncio.sleep", sleep)
-    task = asyncio.create_task(ReplayLink(path, speed=2.0).run(heard))
-    while len(heard.said) < 4:
+    task = asyncio.create_task(ReplayLink(path, speed=2.0, clock=clock).run(heard))
+    for _ in range(500):
+        if len(heard.said) == 4:
+            break
         await asyncio.wait([task], timeout=0.01)
     task.cancel()
-    assert slept == [0.5, 1.5]
-    assert heard.said == ["joined", "joined", "joined", "this is the end of the recording"]
+    assert slept == [0.5, 1.25]
+    nothing = "this recording is empty: no daemon answered while it was made"
+    assert heard.said == ["joined", "joined", "joined", nothing]
 
 
-async def test_the_end_of_a_recording_is_said(tmp_path: Path) -> None:
-    file = tmp_path / "session.jsonl"
-    canned = house()
-    async with served(canned, short(tmp_path)) as path, terminal(path, screen="touchpoints", record=file) as screen:
+async def test_its_clock_is_that_of_the_recording(tmp_path: Path) -> None:
+    file, clock = incident(tmp_path / "session.jsonl"), Clock()
+    async with terminal(tmp_path / "none.sock", screen="touchpoints", replay=file, speed=10.0, now=clock) as screen:
         await screen.quiet()
-        await until(lambda: screen.ui.stages is not None, "the stations were asked for")
-        assert stages() == screen.ui.stages
-    async with terminal(tmp_path / "none.sock", screen="touchpoints", replay=file, speed=1000) as screen:
-        await screen.shows("this is the end of the recording")
-        await screen.shows("support@acme.example")
+        await screen.shows("it begins at 2026-11-14 14:02:11")
+        assert screen.text().splitlines()[0].startswith(" REPLAY 0:00 of 3:10  gw01  1 ok")
+        clock.time += 4.2
+        await screen.shows("REPLAY 0:42 of 3:10")
+        first = screen.text().splitlines()[0]
+        assert first.endswith("RO 14:02:53")
+        assert len(first) == 80
+        await screen.press("1")
+        await screen.shows("2 h 00 m")  # that it has waited
+        assert "14:02:11  tp" in screen.text(), "an event keeps the time at which it was told"
+        clock.time += 1000
+        await screen.shows("REPLAY 3:10 of 3:10")
+        assert screen.ui.wall() == THEN + 190, "time does not go on after the end"
+
+
+async def test_after_its_end_a_recording_can_still_be_looked_at(tmp_path: Path) -> None:
+    file = incident(tmp_path / "session.jsonl")
+    async with terminal(tmp_path / "none.sock", screen="touchpoints", replay=file, speed=1000.0) as screen:
+        await screen.shows("this is the end of the recording; Q leaves")
+        await screen.quiet()
+        assert screen.text().splitlines()[0].startswith(" REPLAY ended at 3:10 ")
+        assert "NO CONNECTION" not in screen.text()
+        assert len((await screen.ui.call(ListTouchpoints())).rows) == 2
+        await screen.press("t")
+        await screen.shows(": this is a recording; nothing can be changed")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(9.9, "0:05 of 0:09"), (3599.0, "0:05 of 59:59"), (36_610.0, "0:05 of 10:10:10")]
+)
+def test_how_far_it_is(tmp_path: Path, seconds: float, said: str) -> None:
+    clock = Clock()
+    link = ReplayLink(incident(tmp_path / "session.jsonl", seconds), clock=clock)
+    clock.time += 5.5
+    assert link.how_far == said
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (b'{"t":2.0,"batch":{"boo', "this is the end of the recording, which was cut off there"),
+        (b"\0\0\0\xff", "this is the end of the recording, which was cut off there"),
+        (b'{"t":2.0,"batch":{"colour":"red"}}\n{"t":9,"call":"x","params":{},"result":1}\n',
+         "the recording ends here for us: another version made it (unknown key 'colour')"),
+    ],
+)  # fmt: skip
+async def test_it_plays_until_the_cut(tmp_path: Path, last: bytes, said: str) -> None:
+    file = incident(tmp_path / "session.jsonl", 1.0)
+    file.write_bytes(file.read_bytes() + last)
+    heard = Heard()
+    link = ReplayLink(file, speed=1000.0)
+    task = asyncio.create_task(link.run(heard))
+    await until(lambda: link.over, "it is over")
+    task.cancel()
+    assert heard.said == ["joined", "snapshot", "batch", said]
+    assert link.how_far == "ended at 0:01"
+    assert len((await link.call(ListTouchpoints())).rows) == 2
+
+
+async def test_a_recording_of_no_daemon_says_so_on_the_screen(tmp_path: Path) -> None:
+    recorded(tmp_path / "session.jsonl")
+    async with terminal(tmp_path / "none.sock", replay=tmp_path / "session.jsonl") as screen:
+        await screen.shows("REPLAY ended at 0:00  this recording is empty: no daemon")
+        assert "daemon answered while it was made; Q leaves" in screen.text(), "said last, and whole"
+        assert "NO CONNECTION" not in screen.text()

@@ -4,6 +4,7 @@ version, and lists that are longer than anybody scrolls."""
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,14 @@ def test_its_window_may_have_any_size_at_any_time(socket: Path, house: Canned, t
         terminal_.shows("support@acme.example")
         terminal_.press("Q")
         assert terminal_.wait() == 0
+
+
+def test_a_new_size_is_seen_whatever_the_environment_says(socket: Path, house: Canned, tmp_path: Path) -> None:
+    with start(socket, tmp_path, COLUMNS="80", LINES="24") as terminal_:
+        terminal_.shows("PIPELINE")
+        terminal_.quiet()
+        terminal_.resize(50, 12)
+        terminal_.shows("50x12 is too small")
 
 
 def test_after_a_pause_in_the_shell_all_of_the_screen_is_there_again(
@@ -227,3 +236,20 @@ def test_the_process_is_small_and_quiet_when_nothing_happens(socket: Path, house
             terminal_.read(left)
         assert len(terminal_.written) < 600, "the clock is all that moves"
         assert os.path.exists(f"/proc/{terminal_.pid}")
+
+
+_SGR = re.compile(rb"\x1b\[([0-9;]*)m")
+_COLOURS = {*range(30, 39), *range(40, 49), *range(90, 108)}
+
+
+@pytest.mark.parametrize("theme", ["ansi-dark", "dracula"])
+def test_without_colour_nothing_is_drawn_with_any(socket: Path, house: Canned, tmp_path: Path, theme: str) -> None:
+    with start(socket, tmp_path, "--theme", theme, "--screen", "touchpoints", NO_COLOR="1") as terminal_:
+        terminal_.shows("press@acme.example")
+        terminal_.quiet()
+        terminal_.press("n")
+        terminal_.shows("Friendly name")
+        terminal_.quiet()
+        used = {int(each or 0) for found in _SGR.findall(terminal_.written) for each in found.split(b";")}
+    assert used & _COLOURS == set()
+    assert {1, 7} <= used, "bold and reverse are left"

@@ -112,7 +112,7 @@ async def test_problems_come_first_and_say_what_they_mean_and_what_helps(tmp_pat
             "new@acme.example",
         ]  # fmt: skip
         text = screen.text()
-        assert "x LOST credential" in text and "~ retry timeout" in text and "o new" in text
+        assert "x LOST credential" in text and "~ backoff timeout" in text and "o new" in text
         assert "the login was refused" in text and "NO [AUTHENTICATIONFAILED] Invalid credentials" in text
         assert "31 kept, 0 lost · 6 held · R signs in anew" in text
         await screen.press("s")
@@ -149,7 +149,7 @@ async def test_a_row_is_live_and_its_details_with_it(tmp_path: Path) -> None:
         await screen.shows('support@acme.example "Support"')
         canned.change(replace(SUPPORT, state="backoff", cause="throttled", reason="[LIMIT] slow down"))
         await screen.shows("[LIMIT] slow down")
-        await screen.shows("~ retry throttled")
+        await screen.shows("~ backoff throttled")
 
 
 async def test_counts_follow_the_mail(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ async def test_counts_follow_the_mail(tmp_path: Path) -> None:
         canned.tell(Event(what="assigned", mail=mail(1)))
         await until(lambda: screen.ui.picture.changed_mail, "the event is heard")
         now[0] += 5
-        await screen.shows(" 4711 ")
+        await screen.shows(" 4,711 ")
 
 
 async def test_a_big_house_is_counted_window_by_window(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import io
 import json
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.cli import NOUNS, main
+from gateway.cli import NOUNS, main, tui
 from gateway.cli.base import Exit, moment, size
 from gateway.paths import socket_of
 from pipeline.verdict import Action, HoldCause
@@ -369,3 +370,18 @@ def test_what_may_not_be_done_ends_with_its_code(shell: Shell, monkeypatch: pyte
     monkeypatch.setattr("gateway.server.roles_of", lambda *_: frozenset())
     shell("status", code=Exit.NO_PERMISSION)
     assert "ask an admin" in shell.err
+
+
+def test_commands_that_the_terminal_ui_copies_find_its_daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('[daemon]\nsocket = "/run/other.sock"\n')
+    monkeypatch.chdir(tmp_path)
+    parser = argparse.ArgumentParser()
+    tui.add(parser)
+    for given, said in (
+        ([], ""), (["--socket", str(socket_of(None))], ""),
+        (["--socket", "my own.sock"], f"--socket '{tmp_path}/my own.sock'"),
+        (["--config", "own.toml"], f"--config {own}"), (["--config", str(tmp_path / "none.toml")], ""),
+        (["--socket", "/a", "--config", "own.toml"], "--socket /a"), (["--replay", "x", "--socket", "/a"], ""),
+    ):  # fmt: skip
+        assert tui.twin_of(parser.parse_args(given)) == said, given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from gateway.cli.base import Exit
 from gateway.control import Block, CreateRingGroup, CreateTouchpoint, Role
 from pipeline import touchpoints
 from pipeline.lifecycle import ConnectionState
-from pipeline.verdict import Action, HoldCause
+from pipeline.mail import Direction
+from pipeline.verdict import Action, HoldCause, Splice
 from tests.unit.desking import caller
-from tests.unit.making import NOW, OURS, a_content, a_mail, an_outcome
+from tests.unit.making import NOW, OURS, a_content, a_mail, a_touchpoint, an_outcome
 from tests.unit.test_cli import Running, Shell
 
 ADMIN = caller(Role.ADMIN)
@@ -206,3 +208,33 @@ def test_the_status_says_what_needs_you_and_what_helps(shell: Shell) -> None:
         ("lost", "2027-01-15T08:00:00Z"),
         ("unassigned", "2027-01-15T08:00:00Z"),
     ]
+
+
+# -- What was put into it ------------------------------------------------------------------------------------------
+
+
+SIGNED = "signature put into text/plain"
+
+
+@pytest.mark.parametrize(
+    ("splices", "trail", "added", "rewritten"),
+    [
+        ((), "", "", ""),
+        ((Splice(0, 0, b"Received: from a\r\n by b\r\n"),), "", "Received on top of its header", ""),
+        ((Splice(0, 0, b"Received: x: y\r\nDate: z\r\n"),), "", "Received, Date on top of its header", ""),
+        ((Splice(0, 0, b"Received: x\r\n"), Splice(30, 0, b"-- ")), SIGNED, "Received on top of its header",
+         f"yes, {SIGNED}"),
+        ((Splice(30, 0, b"-- "),), "", "", "yes, by a stage"),
+    ],
+    ids=["nothing", "the trace alone", "two fields", "the signature too", "another stage"],
+)  # fmt: skip
+def test_what_was_put_into_a_mail_is_said_as_it_is(
+    shell: Shell, splices: tuple[Splice, ...], trail: str, added: str, rewritten: str
+) -> None:
+    steps = (("signature", "pass", trail),) if trail else (("signature", "pass", "the signature is off"),)
+    mail = a_mail(1, direction=Direction.OUT, recipients=("a@example.org",))
+    outcome = replace(an_outcome(mail, splices=splices), trail=steps)
+    number = shell.do(shell.room.spool.submit(a_touchpoint(), outcome, mail.opening, ("a@example.org",)))
+    told = dict(line.split("  ", 1) for line in shell("spool", "show", str(number)).splitlines() if "  " in line)
+    said = {name: value.strip() for name, value in told.items()}
+    assert (said.get("added", ""), said.get("rewritten", "")) == (added, rewritten)

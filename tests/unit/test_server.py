@@ -133,7 +133,7 @@ async def test_without_a_role_nothing_is_answered(
 ) -> None:
     monkeypatch.setattr(server, "roles_of", lambda *_: frozenset())
     async with connected(office.socket) as stranger:
-        with pytest.raises(CallFailed, match="roles: none") as caught:
+        with pytest.raises(CallFailed, match="has no role here; ask an admin of this host for: sudo") as caught:
             await stranger.call(WhoAmI())
     assert caught.value.code == Code.NOT_PERMITTED
 

@@ -231,6 +231,10 @@ class Editor(Dialog[TemplateRow]):
 
     # -- keys --------------------------------------------------------------------------------------------------------
 
+    def interrupted(self) -> None:
+        self.keep()
+        super().interrupted()
+
     async def key(self, event: Key) -> None:
         event.prevent_default()
         match event.key:

@@ -158,6 +158,10 @@ class Logs(View):
         self._older = False
         """The daemon remembers lines that are older than the first."""
 
+    def name_of(self, row: LogRow) -> str:
+        first = row.text.partition("\n")[0]
+        return f"{clock(row.at)} {first}"
+
     # -- loading -----------------------------------------------------------------------------------------------------
 
     async def load(self) -> None:

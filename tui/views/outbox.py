@@ -60,10 +60,12 @@ def merged(bounds: Sequence[int], columns: int = COLUMNS_OF_AGE) -> list[tuple[s
     return [*made, (last, range(len(bounds), len(bounds) + 1))]
 
 
-def short(number: int) -> str:
-    """A number in four cells."""
-    for unit, scale in (("", 1), ("k", 1_000), ("M", 1_000_000)):
-        if number < (10_000 if scale == 1 else 1_000 * scale):
+def short(number: int, cells: int = 4) -> str:
+    """A number in so many cells."""
+    if len(told := f"{number:,}") <= cells:
+        return told
+    for unit, scale in (("k", 1_000), ("M", 1_000_000)):
+        if number < 1_000 * scale:
             return f"{number // scale}{unit}"
     return ">1G"
 
@@ -81,8 +83,8 @@ def grid(bounds: Sequence[int]) -> tuple[Column, ...]:
     ages = merged(bounds)
     return (
         Column(title="", cell=lambda row: row.name or "(nobody)", width=18, grow=1),
-        Column(title="total", cell=lambda row: short(row.total), width=6, right=True),
-        Column(title="parked", cell=lambda row: (short(row.parked), "warn") if row.parked else ("-", "dim"), width=6,
+        Column(title="total", cell=lambda row: short(row.total, 6), width=6, right=True),
+        Column(title="parked", cell=lambda row: (short(row.parked, 6), "warn") if row.parked else ("-", "dim"), width=6,
                right=True),
         *(Column(title=title, cell=_cell(at, number >= len(ages) - 2), width=4, right=True)
           for number, (title, at) in enumerate(ages)),

@@ -280,7 +280,7 @@ class Overview(View):
         self.needs.set_rows(rows)
         answered = self.ui.picture.told_at > 0
         style = "bad" if any(row.kind in ("lost", "failed") for row in rows) else "warn"
-        left = line((" NEEDS YOU", "title"), (f" ({len(rows)})", style) if rows else ("", ""))
+        left = line((" NEEDS YOU", "title"), (f" ({len(rows):,})", style) if rows else ("", ""))
         if not rows:
             left = line(*left, ("  nothing", "good") if answered and not blind else ("  -", "dim"))
         self.need_title.set(self._beside(left, "Enter opens what helps · Y copies its command" if rows else ""))
@@ -314,10 +314,9 @@ class Overview(View):
         """Take over what the picture heard since; the newest goes first."""
         picture = self.ui.picture
         new = min(picture.feed_changes - self._heard, len(picture.feed))
-        offset = self.ui.wall() - self.ui.now()
         for each in islice(picture.feed, len(picture.feed) - new, None):
             self._heard += 1
-            self._told.appendleft(told(each, self._heard, each.at + offset))
+            self._told.appendleft(told(each, self._heard, self.ui.wall_of(each.at)))
         self._heard = picture.feed_changes
 
     def _house(self, width: int) -> Sequence[Line]:
@@ -326,7 +325,7 @@ class Overview(View):
         if picture.version:
             up = age(self.ui.wall() - picture.started_at)
             made += [(f"postroom {picture.version}, up {up}, since {moment(picture.started_at)}", "")]
-        made += [("", ""), *((f"{count} {state}", "") for state, count in sorted(picture.states().items()))]
+        made += [("", ""), *((f"{count:,} {state}", "") for state, count in sorted(picture.states().items()))]
         return [line((each, style)) for text, style in made for each in folded(text, max(width - 1, 8), "  ")]
 
     def details(self, row: Any, width: int) -> Sequence[Line]:
@@ -371,7 +370,7 @@ class Overview(View):
     def value(self) -> str:
         row = self.current
         if isinstance(row, NeedRow):
-            return row.command
+            return self.ui.twin(row.command)
         if isinstance(row, Told):
             mail = row.event.mail
             return (mail.message_id or str(mail.id)) if mail is not None else row.touchpoint or row.subject

@@ -121,7 +121,7 @@ class Replies(View):
         assert self.list is not None
         known, all_of_it = len(self.list.rows), self.ui.picture.touchpoint_count
         return line(
-            (" REPLIES", "title"), f" {known} of {all_of_it}   filter: {self.needle or '-'}",
+            (" REPLIES", "title"), f" {known:,} of {all_of_it:,}   filter: {self.needle or '-'}",
             f"   sort: {self.SORTS[self.sort]}",
         )  # fmt: skip
 

@@ -53,7 +53,7 @@ def seconds(length: float) -> str:
 
 def number(count: int) -> str:
     """A count with its thousands set apart."""
-    return f"{count:,}".replace(",", " ")
+    return f"{count:,}"
 
 
 # -- The account ---------------------------------------------------------------------------------------------------

@@ -20,11 +20,11 @@ KeyOf = Callable[[str], str]
 STATES = {
     "connected": ("+ connected", "good"),
     "connecting": ("~ connecting", ""),
-    "backoff": ("~ retry", "warn"),
+    "backoff": ("~ backoff", "warn"),
     "lost": ("x LOST", "bad"),
     "new": ("o new", ""),
 }
-_SHORT = {"blocked-access": "blocked", "disk-full": "disk full"}
+_SHORT = {"certificate": "cert", "blocked-access": "blocked", "disk-full": "disk full"}
 DIRECTIONS = {
     "inbound": ("in", "customers begin, we answer"),
     "outbound": ("out", "we begin, customers answer"),

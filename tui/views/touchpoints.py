@@ -11,6 +11,7 @@ from tui.acts import Act
 from tui.keys import shown
 from tui.lines import Line, line
 from tui.view import View
+from tui.views.outbox import short
 from tui.views.touchpoint_acts import CONNECT, DETAILS, NEW, PAGE
 from tui.views.touchpoint_words import direction_of, kept_of, page, preview, searched, state_of as state_of
 from tui.vlist import Column
@@ -36,9 +37,9 @@ class Touchpoints(View):
         Column(title="dir", cell=direction_of, width=4, keep=5),
         Column(title="on", cell=lambda row: ("yes", "") if row.active else ("off", "dim"), width=3),
         Column(title="state", cell=state_of, width=19, grow=1),
-        Column(title="queued", cell=lambda row: _count(row.queued), width=6, right=True, keep=6),
-        Column(title="held", cell=lambda row: _count(row.held, "warn"), width=4, right=True, keep=7),
-        Column(title="kept", cell=lambda row: _count(kept_of(row)), width=5, right=True, keep=7),
+        Column(title="queued", cell=lambda row: _count(row.queued, 6), width=6, right=True, keep=6),
+        Column(title="held", cell=lambda row: _count(row.held, 5, "warn"), width=5, right=True, keep=7),
+        Column(title="kept", cell=lambda row: _count(kept_of(row), 5), width=5, right=True, keep=7),
     )
     ACTS: ClassVar[tuple[Act, ...]] = (NEW, *CONNECT, DETAILS, *PAGE)
 
@@ -121,8 +122,8 @@ class Touchpoints(View):
         self.ui.work(self.ui.open(TouchpointPage(self.ui, row.id)))
 
 
-def _count(number: int, style: str = "") -> tuple[str, str]:
-    return (str(number), style) if number else ("-", "dim")
+def _count(number: int, cells: int, style: str = "") -> tuple[str, str]:
+    return (short(number, cells), style) if number else ("-", "dim")
 
 
 def _trouble(row: TouchpointRow) -> tuple[int, int, str]:
