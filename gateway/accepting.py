@@ -21,7 +21,7 @@ from gateway.patience import until_fresh
 from gateway.services import Services
 from gateway.smtp_grammar import Reply
 from gateway.submission import Submission
-from pipeline import header_writer
+from pipeline import header_writer, people
 from pipeline.conversation import conversation_key
 from pipeline.errors import StaleVersion, StoreFull
 from pipeline.headers import Headers, date_header
@@ -37,6 +37,10 @@ from pipeline.verdict import Action, Splice
 NO_ROOM = Reply(452, "4.3.1", "No room on the disk, try again later")
 ADDED = ("Received", "Message-ID", "Date")
 """Fields that we may put on top of a relayed mail."""
+MOST_NOTED = 100
+"""Refused senders that get an audit row in an hour: a program gone wild must not fill the table."""
+NOBODY = -1
+"""The uid in audit rows about relay users, who have none."""
 BUSY = Reply(451, "4.3.0", "Try again later")
 
 
@@ -49,6 +53,8 @@ class RelayCounter:
         self._services = services
         self._state_of = state_of
         self._wake_sender = wake_sender
+        self._noted: set[tuple[str, str, str]] = set()
+        self._noted_in = 0
         self._networks = [(ip_network(each.cidr), each.user) for each in services.settings.relay.networks]
 
     async def sign_in(self, name: str, password: str) -> RelayUser | None:
@@ -76,10 +82,28 @@ class RelayCounter:
             reply = NO_ROOM
         except StaleVersion:
             reply = BUSY
+        if reply.status == "5.7.1":
+            await self._write_down(submission, reply)
         if reply.code >= 400 and submission.written is not None:
             with suppress(StoreFull):  # then the next start sweeps it
                 await content.forget(self._services.store, submission.written)
         return reply
+
+    async def _write_down(self, submission: Submission, reply: Reply) -> None:
+        """An audit row for a sender that a user may not use: each pair once an hour, and a hundred rows at most."""
+        now, author = self._services.clock(), Headers.scan(submission.opening).author
+        if self._noted_in != (hour := int(now // 3600)):
+            self._noted_in, self._noted = hour, set()
+        pair = submission.user.name, author, submission.envelope.sender or ""
+        if pair in self._noted or len(self._noted) >= MOST_NOTED:
+            return
+        self._noted.add(pair)
+        actor = people.Actor(name=submission.user.name, uid=NOBODY, role="relay")
+        detail = {"from": author, "mail_from": pair[2], "peer": submission.peer, "answer": reply.text}
+        with suppress(StoreFull):
+            await self._services.store.write(
+                lambda tx: people.audit(tx, actor, "relay.refuse", author or "no author", now, detail)
+            )
 
     async def _submit(self, submission: Submission) -> Reply:
         headers = Headers.scan(submission.opening)

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.connectors import Fetched, Folder, FolderRole, Identity, Receiving, Ref, Sending
+from gateway.resume import Resume
 from gateway.services import Services
 from pipeline import ledger, touchpoints
-from pipeline.errors import Refused
+from pipeline.errors import CursorLost, Refused
 from pipeline.headers import Headers, head_hash
 from pipeline.ledger import RangeKind, runs
 from pipeline.mail import OPENING
@@ -184,11 +185,30 @@ async def skip_to_now(services: Services, connector: Receiving, touchpoint: Touc
     now = services.clock()
     for folder in [each for each in await connector.folders() if each.role in wanted]:
         cursor = await services.store.read(lambda tx, f=folder: ledger.cursor(tx, touchpoint.id, f.name))  # type: ignore[misc]
-        refs, end = await _beyond(connector, folder, cursor or "")
+        try:
+            refs, end = await _beyond(connector, folder, cursor or "")
+        except CursorLost as lost:
+            skipped += await _skip_renumbered(services, connector, touchpoint, folder, cursor, lost)
+            continue
         if refs:
             await services.store.write(lambda tx, f=folder.name, r=refs, e=end: _skip(tx, touchpoint.id, f, r, e, now))  # type: ignore[misc]
             skipped += len(refs)
     return skipped
+
+
+async def _skip_renumbered(
+    services: Services,
+    connector: Receiving,
+    touchpoint: Touchpoint,
+    folder: Folder,
+    cursor: str | None,
+    lost: CursorLost,
+) -> int:
+    """The same in a folder that has new numbers: what we know of it stays known, the rest is left alone."""
+    if not lost.start:
+        raise lost
+    found = await Resume(services, connector, touchpoint.id, folder).run(cursor, lost.start, leave_all=True)
+    return found.left if found is not None else 0
 
 
 def _skip(tx: Tx, touchpoint_id: int, folder: str, refs: Sequence[Ref], cursor: str, now: float) -> None:

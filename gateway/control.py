@@ -21,9 +21,11 @@ from gateway.rows import (  # again under our name: the terminal UI knows this m
     AuditRow as AuditRow,
     Batch as Batch,
     BlockRow as BlockRow,
+    Change as Change,
     Chunk as Chunk,
     Done as Done,
     Event as Event,
+    Finding as Finding,
     FolderPlan as FolderPlan,
     HeaderRow as HeaderRow,
     LedgerRow as LedgerRow,
@@ -33,17 +35,24 @@ from gateway.rows import (  # again under our name: the terminal UI knows this m
     MailRow as MailRow,
     MailText as MailText,
     Me as Me,
+    MissingRow as MissingRow,
     NeedRow as NeedRow,
     Page as Page,
     PartRow as PartRow,
     PlanRow as PlanRow,
     PresetRow as PresetRow,
+    Proof as Proof,
+    ProofProgress as ProofProgress,
+    ProvenRow as ProvenRow,
     RecipientRow as RecipientRow,
     RefusalRow as RefusalRow,
     RelayClientRow as RelayClientRow,
     RelayRateRow as RelayRateRow,
     RelayState as RelayState,
     RelayUserRow as RelayUserRow,
+    Replayed as Replayed,
+    ReplayRow as ReplayRow,
+    ResumeRow as ResumeRow,
     RingGroupRow as RingGroupRow,
     ServerRow as ServerRow,
     SettingRow as SettingRow,
@@ -61,7 +70,7 @@ from gateway.rows import (  # again under our name: the terminal UI knows this m
     Walk as Walk,
     WhyAnswer as WhyAnswer,
 )
-from pipeline.touchpoint import DirectionType as DirectionType
+from pipeline.touchpoint import DirectionType as DirectionType, ResumeChoice as ResumeChoice
 
 LONGEST_LINE = 1024 * 1024
 LONGEST_CHUNK = 256 * 1024
@@ -241,6 +250,8 @@ class SetConnection(Call[TouchpointDetail]):
     null_sender: bool | None = None
     junk_folder: str | None = None
     mark: str | None = None
+    unknown_outcome: str | None = None
+    """verify_then_resend or hold_for_person; no preset changes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,6 +296,16 @@ class DeactivateTouchpoint(Call[TouchpointRow]):
     """No mail moves any more; answers after the page in hand is committed."""
 
     touchpoint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeTouchpoint(Call[TouchpointRow]):
+    """Say what is taken from a folder that came back with new numbers and much old mail."""
+
+    touchpoint: str
+    choice: ResumeChoice
+    folder: str = ""
+    """"" for all folders that are asked about."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -473,12 +494,55 @@ class ShapeOutbox(Call[Shape]):
 
 @dataclass(frozen=True, kw_only=True)
 class Why(Call[WhyAnswer]):
-    """What became of a mail: by id, by Message-ID, or by its sender and words of the subject."""
+    """What became of a mail: by id, by Message-ID, by its sender, or by words of the subject.
+
+    Where our books know nothing, the servers of touchpoints are asked, a few at once and not for long.
+    """
 
     id: int = 0
     message_id: str = ""
     author: str = ""
+    """An address, or @domain."""
     subject: str = ""
+    what: str = ""
+    """As a person says it: a number, a Message-ID, an address, or else words of the subject."""
+    since: float = 0.0
+    until: float = 0.0
+    """Only mail of this time; 0 is no bound."""
+    touchpoint: str = ""
+    """Only this one's mail, and only its server is asked."""
+    servers: str = ""
+    """never, always, or "": where our books know nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prove(Call[Proof]):
+    """Ask servers what they have and lay it beside the books; takes seconds to minutes, and changes nothing."""
+
+    touchpoint: str = ""
+    """"" for all of them, and all mail."""
+    since: float = 0.0
+    """Only what came since then; 0 is all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowProving(Call[ProofProgress]):
+    """How far the proof under way is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayMail(Call[Replayed]):
+    """Walk kept mail again through the live line, without any effect, and tell what is decided otherwise.
+
+    One mail by its id, or what was taken in a time; a window at a time.
+    """
+
+    id: int = 0
+    since: float = 0.0
+    until: float = 0.0
+    touchpoint: str = ""
+    after: int = 0
+    limit: int = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,7 +569,14 @@ class MoveMail(Call[MailRow]):
 
 @dataclass(frozen=True, kw_only=True)
 class RetryMail(Call[MailRow]):
-    """Try it now."""
+    """Try it now; one of unknown outcome may arrive twice then."""
+
+    id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfirmMail(Call[MailRow]):
+    """This mail of unknown outcome did arrive: somebody found out."""
 
     id: int
 
@@ -575,6 +646,7 @@ RULES: tuple[Rule, ...] = (
     Rule("touchpoint.test", TryTouchpoint, _OPS),
     Rule("touchpoint.activate", ActivateTouchpoint, _OPS, changes=True),
     Rule("touchpoint.deactivate", DeactivateTouchpoint, _OPS, changes=True),
+    Rule("touchpoint.resume", ResumeTouchpoint, _OPS, changes=True),
     Rule("touchpoint.link", LinkRingGroup, _ADMIN, changes=True),
     Rule("touchpoint.unlink", UnlinkRingGroup, _ADMIN, changes=True),
     Rule("blocklist.list", ListBlocklist, _READ),
@@ -595,10 +667,14 @@ RULES: tuple[Rule, ...] = (
     Rule("mail.text", ReadText, _ALL),
     Rule("mail.shape", ShapeOutbox, _READ),
     Rule("mail.why", Why, _READ),
+    Rule("proof.make", Prove, _READ),
+    Rule("proof.progress", ShowProving, _READ),
+    Rule("mail.replay", ReplayMail, _READ),
     Rule("mail.close", CloseMail, _QUEUE, changes=True),
     Rule("mail.reopen", ReopenMail, _QUEUE, changes=True),
     Rule("mail.move", MoveMail, _QUEUE, changes=True),
     Rule("mail.retry", RetryMail, _OPS, changes=True),
+    Rule("mail.confirm", ConfirmMail, _OPS, changes=True),
     Rule("mail.hold", HoldMail, _OPS, changes=True),
     Rule("mail.release", ReleaseMail, _OPS, changes=True),
     Rule("mail.drop", DropMail, _OPS, changes=True),

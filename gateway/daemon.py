@@ -8,6 +8,7 @@ for the mail in hand, then the store.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import logging
 import random
 import secrets
@@ -16,11 +17,11 @@ import ssl
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
+from typing import TypeVar
 
-from gateway import __version__, systemd
+from gateway import __version__, expiry, systemd
 from gateway.accepting import RelayCounter
 from gateway.auth.secrets import Secrets, load_key
 from gateway.connecting import Survey, begin, check_alone, refuse_twin, skip_to_now, survey, try_sending
@@ -29,28 +30,34 @@ from gateway.events import Events, HouseFact, HouseWhat
 from gateway.flight import Flight
 from gateway.journal import Journal
 from gateway.metrics import Metrics
-from gateway.post import Post
+from gateway.post import FULL_PAUSE, Post
 from gateway.relay_watch import RelayWatch
 from gateway.services import Budget, Services
 from gateway.settings import Settings
 from gateway.submission import relay_limits, relay_listeners
 from gateway.watchdog import Watchdog
-from pipeline import touchpoints
+from pipeline import due, touchpoints
 from pipeline.directory import RANDOM_NEEDED, Directory, first_start, load
 from pipeline.errors import AuthRequired, PostroomError, Refused, StoreFull
 from pipeline.lifecycle import ConnectionState
 from pipeline.line import Line
 from pipeline.spool import Spool
+from pipeline.store import Tx
 from pipeline.store.sqlite import SqliteStore
 from pipeline.touchpoint import Touchpoint
 
+T = TypeVar("T")
 log = logging.getLogger("postroom.daemon")
 
 GRACE = 30.0
 """Seconds that a mail which is being handed over has when the daemon stops."""
 HERD = 0.01
 """Seconds for each touchpoint over which the first sign-ins are spread."""
+STEP = 60.0
+"""Seconds by which a clock may be corrected without our looking at every due time."""
 PASSWORD = "password"
+M_MMAP_THRESHOLD = -3
+"""Of malloc.h; mallopt(3)."""
 
 
 class Daemon:
@@ -68,6 +75,8 @@ class Daemon:
         self._clock = clock
         self._posts: dict[int, Post] = {}
         self._changing = asyncio.Lock()
+        self._looked_at = float("inf"), 0.0
+        """The time of day, and the steady time, at the last look at the clock."""
         self._inherited = systemd.inherited_sockets()
 
     # -- start and stop ----------------------------------------------------------------------------------------------
@@ -75,16 +84,19 @@ class Daemon:
     async def start(self) -> None:
         """Bring everything up; raises Refused with what is in the way."""
         settings = self.settings
-        self.store = await SqliteStore.open(settings.store)
+        self.store = await _when_there_is_room(lambda: SqliteStore.open(settings.store))
         self.secrets = Secrets(load_key(settings.key_file))
         self.spool = Spool(self.store, self._clock, settings.retry)
         self._flight = Flight(settings.state_dir / "flight")
-        unknown, waiting, swept = await self.spool.recover(self._flight.in_hand())
+        unknown, waiting, swept = await _when_there_is_room(lambda: self.spool.recover(self._flight.in_hand()))
         if unknown or waiting or swept:
             log.warning("after the last end: %d sends unknown, %d waiting again, %d partial contents swept",
                         unknown, waiting, swept)  # fmt: skip
         self._flight.wipe()
-        await self.store.write(lambda tx: first_start(tx, secrets.token_bytes(RANDOM_NEEDED)))
+        await _when_there_is_room(self.mind_the_clock)
+        await _when_there_is_room(
+            lambda: self.store.write(lambda tx: first_start(tx, secrets.token_bytes(RANDOM_NEEDED)))
+        )
         self.services = await self._services()
         self._watchdog = Watchdog()
         herd = len(self.directory.touchpoints) * HERD  # they sign in one after the other, not all at once
@@ -93,6 +105,7 @@ class Daemon:
         self.relay_watch = RelayWatch(self.services.metrics.relay, self._clock)
         await self._open_relay()
         await self._open_socket()
+        self._expiry = asyncio.create_task(expiry.run(self.services), name="expiry")
         self.events.publish(HouseFact(HouseWhat.STARTED, __version__))
 
     async def _services(self) -> Services:
@@ -154,9 +167,25 @@ class Daemon:
         await self._control.close(remove=None if "control" in self._inherited else self.settings.socket)
         await asyncio.gather(*(post.stop(GRACE / 2) for post in self._posts.values()))
         self._watchdog.close()
+        self._expiry.cancel()
+        await asyncio.wait({self._expiry})
         await self.store.close()
         self._flight.wipe()
         self._flight.close()
+
+    async def mind_the_clock(self) -> None:
+        """Where the clock was set back, have what was put off before not wait for that time to come again."""
+        now, steady = self._clock(), time.monotonic()
+        before, since = self._looked_at
+        if now - before > steady - since - STEP:
+            self._looked_at = now, steady
+            return
+        count = await self.store.write(lambda tx: due.bring_back(tx, now, self.settings.retry))
+        self._looked_at = now, steady
+        if count:
+            log.warning("the clock was set back: %d mails that would have waited for too long are due now", count)
+        for touchpoint_id in self._posts:
+            self.wake(touchpoint_id)
 
     # -- what the desk asks ------------------------------------------------------------------------------------------
 
@@ -302,9 +331,14 @@ class Daemon:
         if touchpoint.connection.imap is None:
             return None
         from gateway.connectors.imap_smtp import ImapReceiving
+        from gateway.connectors.imap_wire import Limits
 
         secret = password if password is not None else await self._password(touchpoint)
-        return ImapReceiving(touchpoint.connection, secret, ssl_context=_trust(touchpoint))
+        patience = self.settings.intake.timeout_seconds
+        limits = Limits(quiet=patience, whole=2 * patience, done=patience / 2)
+        return ImapReceiving(
+            touchpoint.connection, secret, ssl_context=_trust(touchpoint), limits=limits, timeout=patience / 2
+        )
 
     async def _sending(self, touchpoint: Touchpoint, password: str | None = None) -> Sending | None:
         if touchpoint.connection.smtp is None:
@@ -360,15 +394,48 @@ async def serve(settings: Settings, journal: Journal) -> int:
     return 0
 
 
+async def _when_there_is_room(work: Callable[[], Awaitable[T]]) -> T:
+    """Begin again while the disk takes no writes: ending would have the service manager give up on us in the end."""
+    said = False
+    while True:
+        try:
+            return await work()
+        except StoreFull as full:
+            if not said:
+                log.warning("%s: waiting for it before the start", full)
+            said = True
+            await asyncio.sleep(FULL_PAUSE)
+
+
 async def _beat(daemon: Daemon, notifier: systemd.Notifier) -> None:
     """Tell the service manager that we are well: the loop turns, and the store takes a write."""
     pause = (notifier.watchdog_seconds or 60.0) / 2
     while True:
-        await asyncio.sleep(pause)
+        await asyncio.sleep(min(pause, FULL_PAUSE) if daemon.store.no_writes else pause)
         with suppress(StoreFull):  # a full disk is no reason to start again
-            await daemon.store.write(lambda tx: None)
+            await daemon.store.write(_touch if daemon.store.no_writes else _nothing)
+            await daemon.mind_the_clock()
         notifier.watchdog()
         notifier.status(daemon.summary())
+
+
+def _nothing(tx: Tx) -> None:
+    """For asking the writer whether it turns."""
+
+
+def _touch(tx: Tx) -> None:
+    """For asking the disk whether it takes writes again."""
+    tx.run("UPDATE installation SET value = value WHERE name = 'id'")
+
+
+def _hold_less() -> None:
+    """Let blocks of 128 KiB and more be memory of their own, as they are until glibc has seen the first one freed.
+
+    A TLS connection of uvloop has one of 256 KiB and touches its beginning only. Later, and out of the heap, it would
+    lie on pages that were used before: 4 KiB more for each connection that idles, and a heap that never gets smaller.
+    """
+    with suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 * 1024)
 
 
 def run(settings: Settings) -> int:
@@ -378,7 +445,7 @@ def run(settings: Settings) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     journal = Journal()
     logging.getLogger().addHandler(journal)
+    _hold_less()
 
-    Path(settings.state_dir).mkdir(mode=0o700, parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings, journal))

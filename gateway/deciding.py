@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from gateway.services import Services
 from pipeline import memory
@@ -22,8 +23,8 @@ from pipeline.verdict import HoldCause
 
 ALONE_SECONDS = 10.0
 """What the stages have for a mail that is walked alone."""
-_BREATH = 16
-"""Mails walked before the loop may serve others."""
+_BREATH = 0.005
+"""Seconds of walking before the loop may serve others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,9 +55,11 @@ async def decide_page(services: Services, touchpoint: Touchpoint, walks: Sequenc
     outcomes: list[Outcome] = []
     try:
         async with asyncio.timeout(services.settings.intake.decide_seconds):
-            for number, walk in enumerate(walks):
-                if number % _BREATH == _BREATH - 1:
+            breath = monotonic() + _BREATH  # not the loop's own time, which stands still until the loop turns
+            for walk in walks:
+                if monotonic() > breath:
                     await asyncio.sleep(0)
+                    breath = monotonic() + _BREATH
                 outcomes.append(await _walk(services, services.inbound, walk, context))
     except TimeoutError:
         rest = walks[len(outcomes) :]

@@ -52,6 +52,10 @@ class TouchpointWhat(StrEnum):
     CONNECTION_LOST = "touchpoint.connection_lost"
     ACTIVATED = "touchpoint.activated"
     DEACTIVATED = "touchpoint.deactivated"
+    RESUMED = "touchpoint.resumed"
+    """A folder had new numbers: how many of its items are known, left alone, unseen."""
+    ASKS = "touchpoint.asks"
+    """A folder had new numbers, and a person has to say what is taken."""
 
 
 class HouseWhat(StrEnum):

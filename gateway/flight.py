@@ -18,7 +18,7 @@ from pipeline.strikes import InHand
 
 SIZE = 4096
 _SLOT = 128
-_HEAD = struct.Struct("<BIIQQB")
+_HEAD = struct.Struct("<BIQQQB")
 _NAME = _SLOT - _HEAD.size
 _KEPT = 8
 """Slots that are kept for walks."""

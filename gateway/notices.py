@@ -7,21 +7,27 @@ the spool in the very commit that makes the failure final. Who cannot be reached
 
 from __future__ import annotations
 
+import logging
 import tomllib
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from typing import Protocol
 
-from gateway.services import Services
+from gateway.settings import Settings
 from pipeline import header_writer
 from pipeline.conversation import conversation_key
+from pipeline.directory import Directory
 from pipeline.entry import Born, Origin, State
 from pipeline.headers import date_header
 from pipeline.mail import Direction
 from pipeline.outbox import Settled
-from pipeline.spool import Notice
+from pipeline.spool import Notice, Writer
 from pipeline.store import Row
 from pipeline.touchpoint import Touchpoint, without_tag
+
+log = logging.getLogger("postroom.notices")
 
 
 @cache
@@ -40,12 +46,44 @@ def fill(text: str, values: dict[str, str]) -> str:
     return "".join(filled)
 
 
-def of_failure(services: Services, touchpoint: Touchpoint, row: Row, settled: Settled) -> Notice | None:
+class House(Protocol):
+    """What a notice is written from."""
+
+    @property
+    def settings(self) -> Settings:
+        """Whom it goes to."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """Which addresses are ours."""
+        ...
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """The time."""
+        ...
+
+
+def writer(house: House, touchpoint: Touchpoint) -> Writer:
+    """``of_failure`` for the spool: a fault in writing a notice must not undo what it tells about."""
+
+    def write(row: Row, settled: Settled) -> Notice | None:
+        try:
+            return of_failure(house, touchpoint, row, settled)
+        except Exception:
+            log.exception("mail %d: its notice could not be written", settled.entry_id)
+            return None
+
+    return write
+
+
+def of_failure(house: House, touchpoint: Touchpoint, row: Row, settled: Settled) -> Notice | None:
     """The one notice of a final failure; None where nobody outside this installation is there to be told."""
-    recipients = _written(_outside(services, (row["notify"],) if row["notify"] else services.settings.notices.admins))
+    recipients = reachable(house, (row["notify"],) if row["notify"] else house.settings.notices.admins)
     if not recipients:
         return None
-    now = services.clock()
+    now = house.clock()
     values = {
         "address": touchpoint.address,
         "subject": header_writer.clean(row["subject"])[:200] or "(no subject)",
@@ -53,8 +91,8 @@ def of_failure(services: Services, touchpoint: Touchpoint, row: Row, settled: Se
         "recipients": "\n".join(_line(each.address, each.code, each.text) for each in settled.refused),
         "entry": str(row["id"]),
     }
-    message_id = _message_id(services, touchpoint, row)
-    content = _compose(touchpoint, recipients, values, message_id, services.directory.installation.id, now)
+    message_id = _message_id(house, touchpoint, row)
+    content = _compose(touchpoint, recipients, values, message_id, house.directory.installation.id, now)
     born = Born(
         touchpoint_id=touchpoint.id,
         direction=Direction.OUT,
@@ -73,8 +111,13 @@ def of_failure(services: Services, touchpoint: Touchpoint, row: Row, settled: Se
     return Notice(born=born, content=content, recipients=recipients)
 
 
-def _outside(services: Services, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    ours = {without_tag(each) for each in services.directory.by_address}  # a tag leads to the same mailbox
+def reachable(house: House, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the addresses that a notice can go to, as SMTP carries them."""
+    return _written(_outside(house, addresses))
+
+
+def _outside(house: House, addresses: tuple[str, ...]) -> tuple[str, ...]:
+    ours = {without_tag(each) for each in house.directory.by_address}  # a tag leads to the same mailbox
     return tuple(each for each in addresses if without_tag(each) not in ours)
 
 
@@ -91,9 +134,9 @@ def _line(address: str, code: int, text: str) -> str:
     return header_writer.clean(f"{address}: {code or ''} {text}")[:500]
 
 
-def _message_id(services: Services, touchpoint: Touchpoint, row: Row) -> str:
+def _message_id(house: House, touchpoint: Touchpoint, row: Row) -> str:
     key = conversation_key(touchpoint.id, f"notice/{row['id']}")
-    return services.directory.installation.message_ids.make(key, f"{row['id']:x}")
+    return house.directory.installation.message_ids.make(key, f"{row['id']:x}")
 
 
 def _compose(

@@ -6,8 +6,9 @@ Used by ``receiver.py``, which knows when; this file knows how. It talks to the 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.connectors import Fetched, Folder, FolderRole, Missing, Receiving, Ref
 from gateway.deciding import Walk, decide_page
@@ -15,9 +16,9 @@ from gateway.patience import until_fresh
 from gateway.services import Services
 from pipeline import ledger
 from pipeline.errors import StaleVersion, StoreFull, Transient
-from pipeline.headers import Headers
+from pipeline.headers import Headers, head_hash
 from pipeline.intake import Accepted, DecidedPage, Taken
-from pipeline.ledger import Item, ItemState
+from pipeline.ledger import Item, ItemState, Prints
 from pipeline.line import Release
 from pipeline.mail import OPENING, Direction, Envelope, Mail
 from pipeline.retry import pending_delay
@@ -38,6 +39,8 @@ class Batch:
     """Of the folder, when the batch was made."""
     cursor: str | None
     """Where the folder's cursor goes with this commit; None leaves it (items that come late)."""
+    resumed: int = 0
+    """Items up to this remote id were there when the folder had new numbers."""
 
     @property
     def struck(self) -> bool:
@@ -83,7 +86,15 @@ class Drops:
 
 
 def batches(
-    folder: Folder, refs: Sequence[Ref], strikes: Strikes, drops: Drops, end: str, *, mails: int, size: int
+    folder: Folder,
+    refs: Sequence[Ref],
+    strikes: Strikes,
+    drops: Drops,
+    end: str,
+    *,
+    mails: int,
+    size: int,
+    resumed: int = 0,
 ) -> list[Batch]:
     """Refs in pages of at most ``mails`` and ``size`` bytes, suspects alone; ``end`` is the last one's cursor."""
     groups: list[list[Ref]] = []
@@ -99,7 +110,7 @@ def batches(
         alone = suspect
     cursors = [group[-1].cursor or None for group in groups[:-1]] + [end]
     return [
-        Batch(folder=folder, refs=group, strikes=strikes, cursor=cursor)
+        Batch(folder=folder, refs=group, strikes=strikes, cursor=cursor, resumed=resumed)
         for group, cursor in zip(groups, cursors, strict=False)
     ]
 
@@ -182,8 +193,8 @@ class Pages:
                     settled[ref.remote_id] = Taken(item=item, state=ItemState.GONE)
                 case Missing() as missing:
                     settled[ref.remote_id] = self._pending(item, missing.error)
-                case Fetched() if ref.remote_id in moved:
-                    settled[ref.remote_id] = Taken(item=item, state=ItemState.MOVED)
+                case Fetched() as fetched if ref.remote_id in moved:
+                    settled[ref.remote_id] = Taken(item=item, state=ItemState.MOVED, prints=_prints(fetched))
                 case Fetched() as fetched:
                     walks.append((ref, fetched, self._walk_of(haul.batch, ref, fetched)))
                 case None:
@@ -209,7 +220,7 @@ class Pages:
         aside = None
         if (count := batch.strikes.of(ref.remote_id)) >= OUT:
             aside = HoldCause.POISON, f"Postroom died {count} times with this mail in hand"
-        return Walk(mail=_mail(batch.folder, ref, fetched, self._item(ref).seed), hand=hand, aside=aside)
+        return Walk(mail=self._mail(batch, ref, fetched), hand=hand, aside=aside)
 
     def _unfetched(self, batch: Batch, ref: Ref) -> Walk:
         """A mail that is held without its bytes; the copy on the server stays as it is."""
@@ -219,19 +230,43 @@ class Pages:
             count = batch.strikes.of(ref.remote_id)
             aside = HoldCause.POISON, f"Postroom died {count} times while fetching it; it is still on the server"
         empty = Fetched(ref=ref, size=ref.size)
-        return Walk(mail=_mail(batch.folder, ref, empty, self._item(ref).seed), aside=aside)
+        return Walk(mail=self._mail(batch, ref, empty), aside=aside)
+
+    def _mail(self, batch: Batch, ref: Ref, fetched: Fetched) -> Mail:
+        mail = _mail(batch.folder, ref, fetched, self._item(ref).seed)
+        return replace(mail, resumed=True) if ref.remote_id <= batch.resumed else mail
 
     async def _moved(self, connector: Receiving, haul: Haul) -> set[int]:
         """Items that we know already, from another folder or under a number that is gone from this one."""
         found = [answer for answer in haul.answers if isinstance(answer, Fetched)]
         known = await self._services.store.read(lambda tx: _alike(tx, self._id, found))
         moved: set[int] = set()
+        absorbed: Counter[tuple[bytes, float]] = Counter()
         for answer, rows in known:
-            here = {row["remote_id"] for row in rows if row["folder"] == answer.ref.folder} - {answer.ref.remote_id}
-            elsewhere = any(row["folder"] != answer.ref.folder for row in rows)
-            if elsewhere or (here and not await connector.present(haul.batch.folder, sorted(here))):
-                moved.add(answer.ref.remote_id)
+            ref, print_ = answer.ref, (answer.sha256, answer.ref.internaldate)
+            itself = ref.epoch, ref.remote_id
+            mine = [each for each in rows if each["folder"] == ref.folder]
+            mine = [each for each in mine if (each["epoch"], each["remote_id"]) != itself]
+            here = {row["remote_id"] for row in mine if row["epoch"] == ref.epoch}
+            elsewhere = any(row["folder"] != ref.folder for row in rows)
+            if _before_renumbering(mine, ref) > absorbed[print_]:
+                absorbed[print_] += 1
+                moved.add(ref.remote_id)
+            elif elsewhere or (here and not await connector.present(haul.batch.folder, sorted(here))):
+                moved.add(ref.remote_id)
         return moved
+
+
+def _before_renumbering(rows: Sequence[Row], ref: Ref) -> int:
+    """How many items of earlier epochs of this folder nothing stands for in the one of ``ref``."""
+    before = sum(row["epoch"] < ref.epoch and row["state"] != ItemState.KNOWN for row in rows)
+    standing = sum(row["epoch"] == ref.epoch and row["state"] in (ItemState.KNOWN, ItemState.MOVED) for row in rows)
+    return int(before - standing)
+
+
+def _prints(fetched: Fetched) -> Prints:
+    headers = Headers.scan(fetched.data[:OPENING] if fetched.data else fetched.opening)
+    return Prints(message_id=headers.message_id, head_hash=head_hash(headers), sha256=fetched.sha256)
 
 
 def _unfetchable(ref: Ref) -> Missing:
@@ -275,6 +310,7 @@ def stored_mail(row: Row, opening: bytes) -> Mail:
         received_at=row["received_at"],
         seed=row["seed"],
         junk=row["mark"] == "junk",
+        resumed=row["mark"] == "resumed",
         given_id=row["message_id"],
     )
 

@@ -40,7 +40,10 @@ class MailRow:
     direction: str
     origin: str
     state: str
-    """queued closed stopped delivered dropped waiting parked active held unknown failed."""
+    """queued closed stopped delivered dropped waiting parked active held unknown failed.
+
+    Unknown is outbound: the content went and no answer came; ``reason`` says how far the looking in Sent is.
+    """
     cause: str
     reason: str
     kind: str
@@ -266,6 +269,29 @@ class TouchpointRow:
     failed: int
     pending: int
     """Items on the server that could not be fetched yet."""
+    asks: int = 0
+    """Folders with new numbers about which a person is asked; nothing is taken from them until then."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResumeRow:
+    """The last time that a folder of a touchpoint had new numbers: what was found under them."""
+
+    folder: str
+    known: int
+    """Items that we had already."""
+    left_alone: int
+    unseen: int
+    """Items that nobody had seen; taken in, or to be taken."""
+    old: int
+    """Of these: dated before the last arrival."""
+    asked_at: float
+    """When a person was asked what to do; 0 where nobody had to be."""
+    resumed_at: float
+    """0 while it is not resumed."""
+    choice: str
+    """take, leave, or "" where nobody has chosen."""
+    chosen_by: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,6 +324,10 @@ class TouchpointDetail:
     relay_users: tuple[str, ...]
     activated_at: float
     has_password: bool
+    unknown_outcome: str = "verify_then_resend"
+    """What becomes of a mail whose answer never came: this, or hold_for_person."""
+    resumes: tuple[ResumeRow, ...] = ()
+    """Folders that had new numbers, each as it was the last time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -410,7 +440,7 @@ class NeedRow:
     """Something that waits for a person."""
 
     kind: str
-    """lost, backoff: a touchpoint; held, unknown, failed, unassigned: mail."""
+    """disk-full; lost, backoff: a touchpoint; held, unknown, failed, unassigned: mail."""
     touchpoint: str
     """Its address; "" where it is about mail, or about all the touchpoints that are not named one by one."""
     count: int
@@ -486,6 +516,83 @@ class Snapshot:
     boot: str
     number: int
     status: Status
+
+
+# -- The proof that nothing is lost --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MissingRow:
+    """One thing that is not where it must be; what is not known is 0 or ""."""
+
+    way: str
+    """in, out."""
+    loss: str
+    """unknown-item no-row no-entry no-content no-state removed unsettled counter."""
+    words: str
+    touchpoint: str
+    folder: str
+    remote_id: int
+    """UID."""
+    id: int
+    """Of the mail."""
+    message_id: str
+    subject: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProvenRow:
+    """One touchpoint that was to be proven."""
+
+    touchpoint: str
+    proven: bool
+    """Whether its server could be asked about every watched folder."""
+    listed: int
+    """Items that its server has."""
+    not_taken: int
+    """Of these: not taken yet."""
+    words: str
+    """Why it is not proven, and what else is to be said of it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What a proof found."""
+
+    at: float
+    seconds: float
+    """How long it took."""
+    touchpoint: str
+    """"" for all."""
+    since: float
+    inward: Mapping[str, int]
+    """Items by place: queued stopped held waiting dropped pending moved older skipped gone not_taken, and missing."""
+    outward: Mapping[str, int]
+    """Submissions by place: delivered waiting parked unknown held failed dropped, and missing."""
+    known: int
+    """Further rows of the ledger for items that count once, under another number."""
+    missing: int
+    found: tuple[MissingRow, ...]
+    """The first 100 of them."""
+    touchpoints: tuple[ProvenRow, ...]
+    """Those that are not proven, or of which something is to be said, at most 400."""
+    asked: int
+    """Touchpoints that were to be proven."""
+    unproven: int
+    untold: int
+    """Failed submissions of which no notice tells, though somebody is there to be told."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProofProgress:
+    """How far the proof under way is."""
+
+    running: bool
+    done: int = 0
+    of: int = 0
+    """Touchpoints."""
+    step: str = ""
+    seconds: float = 0.0
 
 
 # -- The daemon looks at itself ------------------------------------------------------------------------------------

@@ -3,15 +3,15 @@
     claim (committed) -> connect, MAIL, RCPT -> attempt (committed) -> DATA -> the answer (committed, ahead of all else)
 
 Trouble of the connection is charged to the touchpoint and costs the mail nothing; an answered 4xx is charged to the
-mail. When the connection dies after the content went, nobody can know: the outcome is unknown and the mail is held
-for a person, never blindly sent again.
+mail. When the connection dies after the content went, nobody can know: the outcome is unknown, and ``outcomes.py``
+finds out what became of the mail; it is never blindly sent again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,13 +24,13 @@ from gateway.pages import release_of, stored_mail
 from gateway.patience import until_stored
 from gateway.services import Services
 from pipeline.entry import State
-from pipeline.errors import Poison, PostroomError, ProviderFault, StaleVersion, StoreFull
+from pipeline.errors import Poison, PostroomError, ProviderFault, Refused, StaleVersion, StoreFull
 from pipeline.lifecycle import ConnectionEvent, ConnectionState, event_of
 from pipeline.mail import Envelope
 from pipeline.outbox import Answer, RecipientState, Said, Settled
 from pipeline.splice import ordered, size_after, unpack
-from pipeline.spool import Claimed, Notice
-from pipeline.store import Row, content
+from pipeline.spool import Claimed
+from pipeline.store import content
 from pipeline.touchpoint import SentCopy
 from pipeline.verdict import Action, HoldCause
 
@@ -43,6 +43,7 @@ STATES = {
     Sent.ACCEPTED: RecipientState.DELIVERED,
     Sent.REFUSED: RecipientState.REFUSED,
     Sent.RETRY: RecipientState.WAITING,
+    Sent.UNKNOWN: RecipientState.UNKNOWN,
 }
 FACTS = {State.DONE: MailWhat.DELIVERED, State.FAILED: MailWhat.FAILED, State.WAITING: MailWhat.DEFERRED}
 IDLE = 30.0
@@ -115,7 +116,8 @@ class Sender:
     async def _burst(self) -> None:
         """Hand over everything that is due."""
         if self._unsure:
-            await self._spool.recover_lane(self._post.id)
+            for entry_id in await self._spool.recover_lane(self._post.id):
+                self._in_doubt(entry_id, "it was given up while the content was on its way")
             self._unsure = False
         if not await self._ready():
             return
@@ -178,14 +180,16 @@ class Sender:
         began = self._services.metrics.clock()
         attempt = 0
 
-        async def before_data() -> None:
+        async def before_data(left_out: Sequence[str] = ()) -> None:
             nonlocal attempt
-            attempt = await self._spool.begin_attempt(entry_id, self._server)
+            attempt = await self._spool.begin_attempt(entry_id, self._server, left_out)
             left.discard(entry_id)
 
         connector = await self._connected()
+        outgoing = await self._outgoing(claimed)
+        content = _Reading(outgoing.chunks)
         try:
-            result = await connector.send(await self._outgoing(claimed), before_data)
+            result = await connector.send(replace(outgoing, chunks=content), before_data)
         except Poison as error:
             await until_stored()(self._spool.hold_active, entry_id, HoldCause.POISON, str(error), attempt)
             left.discard(entry_id)
@@ -198,9 +202,30 @@ class Sender:
                 said = Said(outcome="retry", text=str(error), server=self._server)
                 await until_stored()(self._spool.withdraw, entry_id, attempt, said, pause)
             raise
+        except asyncio.CancelledError:
+            if attempt:
+                await self._leave(entry_id, attempt, whole=content.ended)
+            raise
         # The server's answer becomes durable before anything else happens.
         await until_stored()(self._store_answer, claimed, attempt, result, began)
         left.discard(entry_id)
+
+    async def _leave(self, entry_id: int, attempt: int, *, whole: bool) -> None:
+        """The lane has to end while the content is on its way, or, where that is ``whole``, the answer to it."""
+        words = f"the lane ended before {'the server answered' if whole else 'the end of the content'}"
+        said = Said(outcome="unknown" if whole else "retry", text=words, server=self._server)
+        with suppress(StoreFull, Refused):  # then the next start, or the next lane, finds it
+            if not whole:
+                return await self._spool.withdraw(entry_id, attempt, said)
+            await self._spool.unknown(entry_id, attempt, said)
+            self._in_doubt(entry_id, words)
+        return None
+
+    def _in_doubt(self, entry_id: int, words: str) -> None:
+        """Tell that an outcome is unknown, and whom it is for to find it out."""
+        log.warning("mail %d of touchpoint %d: outcome unknown: %s", entry_id, self._post.id, words)
+        self._services.events.publish(MailFact(MailWhat.UNKNOWN, entry_id, self._post.id, words))
+        self._post.wake.set()
 
     def _pause(self, entry_id: int) -> float:
         """The connection broke with this mail in hand; how long it steps back for the others."""
@@ -260,8 +285,9 @@ class Sender:
         )
         entry_id = claimed.row["id"]
         if result.outcome is Sent.UNKNOWN:
-            await self._spool.unknown(entry_id, attempt, said)
-            self._fact(MailWhat.UNKNOWN, claimed, result.text)
+            await self._spool.unknown(entry_id, attempt, said, [_answer(each) for each in result.recipients])
+            self._breaks.pop(entry_id, None)
+            self._in_doubt(entry_id, result.text)
             raise ProviderFault(result.text)
         if result.outcome is Sent.RETRY and result.code == 0:
             await self._spool.withdraw(entry_id, attempt, said, self._pause(entry_id))
@@ -273,7 +299,7 @@ class Sender:
             [_answer(each) for each in result.recipients],
             said,
             self._services.chance(),
-            self._notice,
+            notices.writer(self._services, self._post.touchpoint),
             file_copy=self._post.touchpoint.connection.sent_copy is SentCopy.APPEND,
         )
         self._measure(settled, began)
@@ -286,14 +312,6 @@ class Sender:
         if delivered:
             metrics.delivered()
 
-    def _notice(self, row: Row, settled: Settled) -> Notice | None:
-        """The notice of a final failure; a fault in writing it must not undo the server's answer."""
-        try:
-            return notices.of_failure(self._services, self._post.touchpoint, row, settled)
-        except Exception:
-            log.exception("mail %d: its notice could not be written", settled.entry_id)
-            return None
-
     def _tell(self, claimed: Claimed, settled: Settled) -> None:
         self._fact(FACTS[settled.state], claimed, settled.reason)
         if settled.refused:
@@ -305,6 +323,21 @@ class Sender:
 
     def _fact(self, what: MailWhat, claimed: Claimed, words: str) -> None:
         self._services.events.publish(MailFact(what, claimed.row["id"], self._post.id, words))
+
+
+class _Reading:
+    """A content as it is read to be sent: until it was read to its end, no final dot can have gone."""
+
+    def __init__(self, opens: Callable[[], AsyncIterator[bytes]]) -> None:
+        self._open = opens
+        self.ended = False
+
+    async def __call__(self) -> AsyncIterator[bytes]:
+        """Open it from its start."""
+        self.ended = False
+        async for chunk in self._open():
+            yield chunk
+        self.ended = True
 
 
 def _answer(result: RecipientResult) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.connectors import Receiving, Sending
 from gateway.events import Events
@@ -63,3 +63,5 @@ class Services:
     """Makes the inbound half of a touchpoint's connector, with its secrets; None where it lacks one."""
     sending: Callable[[Touchpoint], Awaitable[Sending | None]]
     """Makes the outbound half."""
+    resuming: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while the rows of a whole folder are in memory (``gateway/resume.py``)."""

@@ -247,6 +247,13 @@ class Notices(_Section):
         return value
 
 
+class Held(_Section):
+    """[held]: mail that is set aside for a person."""
+
+    expire_days: float = Field(default=0.0, ge=0, le=3650)
+    """Days after which it is given up, its content kept; only time in which the daemon ran counts. 0 is never."""
+
+
 class _File(_Section):
     """The whole file, as it is written."""
 
@@ -256,6 +263,7 @@ class _File(_Section):
     intake: Intake = Intake()
     roles: Roles = Roles()
     notices: Notices = Notices()
+    held: Held = Held()
     retry: dict[str, Any] = {}
     stages: dict[str, dict[str, Any]] = {}
 
@@ -270,6 +278,7 @@ class Settings:
     intake: Intake
     roles: Roles
     notices: Notices
+    held: Held
     retry: Schedule
     stages: Mapping[str, Stage]
     """By name: those of the lines, with their own settings in them."""
@@ -317,7 +326,7 @@ class Settings:
         sections: list[tuple[Loc, Any]] = [(("daemon",), daemon)]
         sections += [((name,), getattr(self, name)) for name in ("relay", "intake", "lines")]
         sections += [(("stages", name), stage) for name, stage in self.stages.items()]
-        sections += [((name,), getattr(self, name)) for name in ("retry", "roles", "notices")]
+        sections += [((name,), getattr(self, name)) for name in ("held", "retry", "roles", "notices")]
         for loc, section in sections:
             for key, value in _leaves(loc, section):
                 ruled = key[0] == "daemon" and key[1] in by_rule
@@ -372,7 +381,8 @@ def _settings(source: _Source) -> Settings:
     stages = dict(source.stages(root.lines if root else Lines()))
     if source.faults or root is None or retry is None:
         raise BadSettings(sorted(source.faults, key=lambda fault: (fault.file, fault.line)))
-    sections = {name: getattr(root, name) for name in ("daemon", "relay", "lines", "intake", "roles", "notices")}
+    names = ("daemon", "relay", "lines", "intake", "roles", "notices", "held")
+    sections = {name: getattr(root, name) for name in names}
     return Settings(
         **sections,
         retry=retry,

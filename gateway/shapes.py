@@ -33,7 +33,7 @@ _DOMAIN = "lower(substr(r.address, length(rtrim(r.address, replace(r.address, '@
 _WHAT = {
     "destination": (
         f"SELECT {_DOMAIN} AS name, count(DISTINCT e.id) AS number,",
-        "JOIN recipient AS r ON r.entry_id = e.id AND r.state = 'waiting'",
+        "JOIN recipient AS r ON r.entry_id = e.id AND r.state IN ('waiting', 'unknown')",
     ),
     "touchpoint": (
         "SELECT t.address AS name, count(*) AS number,",

@@ -1,4 +1,4 @@
-"""What people get to see, read from the store: rows for lists, the page of one thing, and the answer to ``why``.
+"""What people get to see, read from the store: rows for lists, and the page of one thing.
 
 Functions on an open read transaction; SQL only, nothing is decided or changed here. Lists are keyset windows (ids, so
 that a list does not shift while mail comes in), at most ``MOST_ROWS`` rows and ``MOST_BYTES`` of text. PARKED is
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from gateway.control import MOST_ROWS, ListAudit, ListBlocklist, ListMail
@@ -25,12 +25,14 @@ from gateway.rows import (
     Page,
     RecipientRow,
     RelayUserRow,
+    ResumeRow,
     RingGroupRow,
     Step,
     TemplateRow,
     TouchpointRow,
     Walk,
 )
+from pipeline import resume
 from pipeline.directory import Directory
 from pipeline.errors import Refused
 from pipeline.lifecycle import ConnectionState
@@ -127,23 +129,6 @@ def mail_detail(tx: Tx, scene: Scene, entry_id: int) -> MailDetail:
         ),
         related=tuple(_related(tx, scene, entry)),
     )
-
-
-def why(
-    tx: Tx, scene: Scene, *, entry_id: int = 0, message_id: str = "", author: str = "", subject: str = ""
-) -> tuple[list[int], list[LedgerRow]]:
-    """The mails that a question is about (at most six), and server items of that Message-ID without a mail here."""
-    if entry_id:
-        return [int(entry_row(tx, entry_id)["id"])], []
-    if message_id:
-        wanted = f"<{message_id.strip().strip('<>')}>"
-        rows = tx.all("SELECT id FROM entry WHERE message_id = :wanted ORDER BY id DESC LIMIT 6", {"wanted": wanted})
-        items = ledger_rows(tx, "l.message_id = :wanted AND l.entry_id = 0", {"wanted": wanted})
-        return [row["id"] for row in rows], items
-    if not author:
-        raise Refused("say which mail: an id, a Message-ID, or its sender with --subject WORDS")
-    asked = ListMail(author=author, subject=subject, limit=6)
-    return [row.id for row in mails(tx, scene, asked).rows], []
 
 
 def entry_row(tx: Tx, entry_id: int) -> Row:
@@ -248,10 +233,22 @@ def _mail_rows(tx: Tx, scene: Scene, entries: Sequence[Row]) -> list[MailRow]:
     )
     counts = {row["entry_id"]: row["n"] for row in tx.all(sql, {"ids": ids})}
     moving = scene.moving()
+    expiring = _expiring(tx, entries)
     return [
-        _mail_row(row, moving, queues.get(row["id"], []), first.get(row["id"], []), counts.get(row["id"], 0))
+        replace(
+            _mail_row(row, moving, queues.get(row["id"], []), first.get(row["id"], []), counts.get(row["id"], 0)),
+            expires_at=expiring.get(row["id"], 0.0),
+        )
         for row in entries
     ]
+
+
+def _expiring(tx: Tx, entries: Sequence[Row]) -> dict[int, float]:
+    """About when held mail is given up, where the settings say so."""
+    if not (held := [row["id"] for row in entries if row["state"] == "held"]):
+        return {}
+    sql = "SELECT entry_id, expires_at FROM expiry WHERE entry_id IN (SELECT value FROM json_each(:ids))"
+    return {row["entry_id"]: row["expires_at"] for row in tx.all(sql, {"ids": json.dumps(held)})}
 
 
 def _mail_row(row: Row, moving: frozenset[int], queues: list[str], recipients: list[str], count: int) -> MailRow:
@@ -365,14 +362,28 @@ def touchpoints(tx: Tx, scene: Scene, wanted: Sequence[Touchpoint]) -> list[Touc
         " AND touchpoint_id IN (SELECT value FROM json_each(:ids)) GROUP BY 1"
     )
     pending = {row["id"]: row["n"] for row in tx.all(sql, {"ids": ids})}
+    asks = {row["id"]: row["n"] for row in tx.all(_ASKS, {"ids": ids})}
     return [
-        _touchpoint_row(each, rows[each.id], counts.get(each.id, {}), pending.get(each.id, 0), scene)
+        replace(
+            _touchpoint_row(each, rows[each.id], counts.get(each.id, {}), pending.get(each.id, 0), scene),
+            asks=asks.get(each.id, 0),
+        )
         for each in wanted
         if each.id in rows
     ]
 
 
+def resumes(tx: Tx, touchpoint_id: int) -> tuple[ResumeRow, ...]:
+    """The folders that ever had new numbers, by name."""
+    names = ResumeRow.__dataclass_fields__
+    return tuple(ResumeRow(**{name: row[name] for name in names}) for row in resume.of_touchpoint(tx, touchpoint_id))
+
+
 _TOUCHPOINTS = "SELECT * FROM touchpoint WHERE id IN (SELECT value FROM json_each(:ids)) AND deleted_at = 0"
+_ASKS = (
+    "SELECT touchpoint_id AS id, count(*) AS n FROM resume"
+    f" WHERE {resume.OPEN} AND touchpoint_id IN (SELECT value FROM json_each(:ids)) GROUP BY 1"
+)
 # Open, unsettled and failed mail only: each part has an index, so that history costs nothing.
 _COUNTS = """
 SELECT touchpoint_id,

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 from pipeline.touchpoint import normalise
 
 MAX_ADDRESSES = 1000
 """More than this many in one field, and the rest is not looked at."""
+MAX_PIECES = 12_000
+"""Brackets, quotes, commas and the words between them in one field; a thousand addresses with names have 10,000."""
 MAX_COMMENT_DEPTH = 100
 MAX_LENGTH = 320
 """Longest address that is taken for one (RFC 5321 section 4.5.3.1: 64 + 1 + 255)."""
@@ -88,7 +91,7 @@ class _Scanner:
         quote: list[str] | None = None
         depth = 0
         comment: list[str] = []
-        for match in _PIECES.finditer(text):
+        for match in islice(_PIECES.finditer(text), MAX_PIECES):
             piece = match[0]
             if quote is not None:
                 quote.append(piece)
@@ -113,6 +116,8 @@ class _Scanner:
                     self.doubt = f"more than {MAX_ADDRESSES} addresses"
                     break
         else:
+            if _has_more(text):
+                return Scanned(tuple(self.found), self.doubt or "too many brackets and commas", self.groups)
             if quote is not None or depth or (self.angle is not None and not self.closed):
                 self.fault = "a quote, comment or bracket is not closed"
             self._end_entry()
@@ -177,6 +182,11 @@ class _Scanner:
             self.doubt = self.doubt or "two addresses in one entry"
         else:
             self.found.append(Address(self.decode(_unquoted(display)), address))
+
+
+def _has_more(text: str) -> bool:
+    """Whether a field has more pieces than are looked at."""
+    return len(text) > MAX_PIECES and next(islice(_PIECES.finditer(text), MAX_PIECES, None), None) is not None
 
 
 def _unquoted(display: str) -> str:

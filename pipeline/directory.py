@@ -28,6 +28,7 @@ from pipeline.touchpoint import (
     Server,
     Signature,
     Touchpoint,
+    UnknownPolicy,
     normalise,
     without_tag,
 )
@@ -101,6 +102,8 @@ def connection_from_json(text: str) -> Connection:
         known[half] = _server(known.get(half))
     if "sent_copy" in known:
         known["sent_copy"] = SentCopy(known["sent_copy"])
+    if "unknown_outcome" in known:
+        known["unknown_outcome"] = UnknownPolicy(known["unknown_outcome"])
     return Connection(**known)
 
 

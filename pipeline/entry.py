@@ -124,7 +124,7 @@ def _cause(outcome: Outcome) -> str:
         return outcome.cause.value
     match outcome.action:
         case Action.REJECT:
-            return HoldCause.BLOCKED.value
+            return HoldCause.REJECTED.value
         case Action.HOLD:
             return HoldCause.STAGE_FAILED.value
         case Action.STOP | Action.DEFER:  # outbound these set aside, too: only PASS is ever sent
@@ -138,7 +138,7 @@ def _cause(outcome: Outcome) -> str:
 def _mark(outcome: Outcome) -> str:
     if outcome.facts.bounce is not None:
         return "" if outcome.facts.answers else "unmatched bounce"
-    return "junk" if outcome.mail.junk else ""
+    return "junk" if outcome.mail.junk else "resumed" if outcome.mail.resumed else ""
 
 
 def add_recipients(tx: Tx, entry_id: int, addresses: Iterable[str]) -> None:

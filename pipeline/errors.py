@@ -19,6 +19,7 @@ are translated to ``Transient``: mail is kept and tried again rather than given 
     ├── Gone                  the item is no longer on the server
     ├── Poison                one item that cannot be fetched, through its own fault
     ├── StaleVersion          the touchpoint changed meanwhile: decide again
+    ├── Damaged               the store's file is not what was written; nothing more may be written to it
     └── Refused               a person asked for what cannot be done (the text says why and what to do)
 """
 
@@ -110,9 +111,17 @@ class AccessBlocked(NeedsPerson):
 
 
 class CursorLost(NeedsPerson):
-    """The server renumbered a folder (UIDVALIDITY changed, RFC 9051 section 2.3.1.1)."""
+    """The server renumbered a folder (UIDVALIDITY changed, RFC 9051 section 2.3.1.1), or set it back.
+
+    ``start`` is the cursor before everything that the folder holds by now, under its new numbers: with it the folder
+    is resumed (``gateway/resume.py``). Where it is "" nobody can tell, and a person has to look.
+    """
 
     cause = Cause.RENUMBERED
+
+    def __init__(self, text: str, start: str = "") -> None:
+        super().__init__(text)
+        self.start = start
 
 
 class Gone(PostroomError):
@@ -129,6 +138,10 @@ class StaleVersion(PostroomError):
 
 class Refused(PostroomError):
     """A person asked for what cannot be done; the text says why and what to do instead."""
+
+
+class Damaged(PostroomError):
+    """The store's file is not what was written to it; the text says what to do."""
 
 
 class SecretFault(NeedsPerson):

@@ -17,6 +17,9 @@ MAX_HOPS = 50
 LOOP_FIELD = "x-postroom-loop"
 
 _COMMENT = re.compile(r"\([^()]*+\)")
+_RESULT = re.compile(r"(?:^|;)\s*+(dmarc|spf|dkim)\s*+=\s*+(\w{1,20})", re.IGNORECASE)
+_LEVEL = re.compile(r"\bSCL:(-?\d{1,2})", re.IGNORECASE)
+_LEVEL_OF_SPAM = re.compile(r"[5-9]")
 _LIST_FIELDS = (
     "list-id", "list-help", "list-subscribe", "list-unsubscribe", "list-post", "list-owner", "list-archive",
     "list-unsubscribe-post", "mailing-list", "x-mailman-version", "x-loop",
@@ -83,6 +86,38 @@ def robot_address(address: str, *, postmaster: bool = True) -> str:
     if _ROBOT.fullmatch(bare) or (postmaster and bare == "postmaster"):
         return f"{_shown(bare)}@ is an address of a program"
     return "the return path was rewritten by a forwarder" if _REWRITTEN.match(local) else ""
+
+
+def forged(headers: Headers) -> str:
+    """The server that took the mail in says that its sender is not who it seems to be, or that it is spam.
+
+    What counts is the topmost Authentication-Results (RFC 8601 section 5) and others of the same server: mail that was
+    forwarded carries the words of earlier ones too. A sender who writes the field himself can only earn silence.
+    """
+    if said := _results(headers):
+        if "fail" in said.get("dmarc", ()):
+            return "its sender failed DMARC"
+        if {"fail", "softfail"} & said.get("spf", set()) and "pass" not in said.get("dkim", ()):
+            return "its sender failed SPF, and no DKIM signature vouches for it"
+    if any(_keyword(value) == "yes" for value in headers.all("x-spam-flag")):
+        return "it is marked as spam"
+    levels = [*headers.all("x-ms-exchange-organization-scl")]
+    levels += [found[1] for value in headers.all("x-forefront-antispam-report") if (found := _LEVEL.search(value))]
+    return "it is marked as spam" if any(_LEVEL_OF_SPAM.fullmatch(level.strip()) for level in levels) else ""
+
+
+def _results(headers: Headers) -> dict[str, set[str]]:
+    """Method -> its results, as the last server wrote them."""
+    found: dict[str, set[str]] = {}
+    server = ""
+    for value in headers.all("authentication-results")[:20]:
+        name, _, rest = _COMMENT.sub("", value[:8000]).partition(";")
+        name = name.strip().partition(" ")[0].lower()
+        if name != (server := server or name):
+            continue
+        for method, result in _RESULT.findall(rest):
+            found.setdefault(method.lower(), set()).add(result.lower())
+    return found
 
 
 def hops(headers: Headers) -> str:

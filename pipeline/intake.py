@@ -39,6 +39,8 @@ class Taken:
     """The content, when it is small enough to be in memory."""
     content_id: int = 0
     """The content, when it was written to the store already; 0 with empty ``data`` means that there is none."""
+    prints: Prints = Prints()
+    """For MOVED: what was seen of it."""
     mark: str = ""
     attempts: int = 0
     due_at: float = 0.0
@@ -126,7 +128,7 @@ def _keep(tx: Tx, taken: Taken, outcome: Outcome) -> int:
 
 def _prints(taken: Taken) -> Prints:
     if taken.outcome is None:
-        return Prints()
+        return taken.prints
     headers: Headers = taken.outcome.mail.headers
     return Prints(message_id=headers.message_id, head_hash=head_hash(headers), sha256=taken.outcome.mail.sha256)
 

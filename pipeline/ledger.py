@@ -7,6 +7,8 @@ they answer for every id that the server ever gave out: nothing below the cursor
 
 from __future__ import annotations
 
+import json
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -26,6 +28,8 @@ class ItemState(StrEnum):
     """The same item came to this folder from another one: it has its entry there."""
     GONE = "gone"
     """Somebody removed it before it was fetched."""
+    KNOWN = "known"
+    """The folder was renumbered: an item that we had already, under its new number; the entry is the one it has."""
 
 
 class RangeKind(StrEnum):
@@ -115,6 +119,16 @@ def record(
         raise StaleVersion(f"{item.seed} was settled meanwhile")
 
 
+def highest(tx: Tx, touchpoint_id: int, folder: str, epoch: int) -> Row | None:
+    """The last item of an epoch whose head we know: by it one sees whether the numbers still mean the same."""
+    return tx.one(
+        "SELECT remote_id, internaldate, size, head_hash FROM ledger WHERE touchpoint_id = :touchpoint"
+        " AND folder = :folder AND epoch = :epoch AND sha256 <> x'' AND head_hash <> x''"
+        " ORDER BY remote_id DESC LIMIT 1",
+        {"touchpoint": touchpoint_id, "folder": folder, "epoch": epoch},
+    )
+
+
 def known(tx: Tx, touchpoint_id: int, folder: str, epoch: int, remote_ids: Sequence[int]) -> set[int]:
     """Which of these items have a row already that is not pending."""
     if not remote_ids:
@@ -164,6 +178,21 @@ def ranges(tx: Tx, touchpoint_id: int, folder: str, epoch: int) -> list[tuple[in
     return [(row["low"], row["high"]) for row in rows]
 
 
+def inside(ranges: Sequence[tuple[int, int]], numbers: Iterable[int]) -> set[int]:
+    """Those numbers that lie in one of the ranges."""
+    if not ranges:
+        return set()
+    highs: list[tuple[int, int]] = []  # (low, the highest end of all ranges that begin there or before)
+    for low, high in sorted(ranges):
+        highs.append((low, max(high, highs[-1][1] if highs else 0)))
+    found = set()
+    for number in numbers:
+        at = bisect_right(highs, number, key=lambda each: each[0]) - 1
+        if at >= 0 and number <= highs[at][1]:
+            found.add(number)
+    return found
+
+
 def runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
     """Rising numbers as (first, last) runs of neighbours."""
     result: list[tuple[int, int]] = []
@@ -193,12 +222,13 @@ def alike(tx: Tx, touchpoint_id: int, sha256: bytes, internaldate: float) -> lis
     )
 
 
-def marks_due(tx: Tx, touchpoint_id: int, limit: int = 200) -> list[Row]:
-    """Items that are stored and whose mark on the server is still to be made."""
+def marks_due(tx: Tx, touchpoint_id: int, limit: int = 200, *, without: Iterable[str] = ()) -> list[Row]:
+    """Items that are stored and whose mark on the server is still to be made, but for those of some folders."""
     return tx.all(
         "SELECT id, folder, epoch, remote_id, internaldate, size, mark_due FROM ledger"
-        " WHERE touchpoint_id = :touchpoint AND mark_due <> '' AND entry_id <> 0 LIMIT :limit",
-        {"touchpoint": touchpoint_id, "limit": limit},
+        " WHERE touchpoint_id = :touchpoint AND mark_due <> '' AND entry_id <> 0"
+        " AND folder NOT IN (SELECT value FROM json_each(:without)) LIMIT :limit",
+        {"touchpoint": touchpoint_id, "limit": limit, "without": json.dumps(sorted(without))},
     )
 
 

@@ -74,6 +74,8 @@ class Mail:
     sha256: bytes = b""
     junk: bool = False
     """It lay in the provider's Junk folder."""
+    resumed: bool = False
+    """It came up when its folder had new numbers: nobody knows for how long it has been there."""
     relay_user: RelayUser | None = None
     given_id: str = ""
     """The Message-ID that we add to a submission that came without one."""

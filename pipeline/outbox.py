@@ -1,13 +1,13 @@
 """The outbound half of the spool as SQL: claim, attempt, settle. Compare-and-set, so that no two lanes hold one mail.
 
 The attempt is committed right before the content goes, the provider's answer right after it came. Between the two
-lies the one window in which nobody can know: a crash there leaves an attempt in phase ``data``, and the entry is
-UNKNOWN, never blindly sent again.
+lies the one window in which nobody can know: each recipient that the content goes to is ``unknown`` in it, and a crash
+there leaves an attempt in phase ``data``. What becomes of that is in ``unknown.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -22,6 +22,8 @@ class RecipientState(StrEnum):
     """What became of one RCPT."""
 
     WAITING = "waiting"
+    UNKNOWN = "unknown"
+    """The content is on its way to it, or went and was never answered."""
     DELIVERED = "delivered"
     REFUSED = "refused"
 
@@ -41,7 +43,7 @@ class Said:
     """How an attempt ended, for its row."""
 
     outcome: str
-    """accepted, refused, retry or unknown."""
+    """accepted, refused, retry or unknown; an unknown one may become found (in Sent) or confirmed (by a person)."""
     code: int = 0
     text: str = ""
     """The server's words."""
@@ -71,11 +73,13 @@ def claim(tx: Tx, touchpoint_id: int, now: float, limit: int) -> list[Row]:
 
 
 def unclaim(tx: Tx, ids: Sequence[int], not_before: float = 0.0) -> None:
-    """Put back what was claimed and not tried; ``not_before`` lets the mail behind it go first, at no cost to it."""
-    tx.many(
-        "UPDATE entry SET state = 'waiting', due_at = max(due_at, :due) WHERE id = :id AND state = 'active'",
-        [{"id": each, "due": not_before} for each in ids],
-    )
+    """Put back what no content went of; ``not_before`` lets the mail behind it go first, at no cost to it."""
+    rows: list[dict[str, Value]] = [{"id": each, "due": not_before} for each in ids]
+    mine = "entry_id IN (SELECT id FROM entry WHERE id = :id AND state = 'active')"
+    tx.many(f"UPDATE recipient SET state = 'waiting' WHERE state = 'unknown' AND {mine}", rows)
+    # An attempt that was noted when its lane was told to stop, before any of the content.
+    tx.many(f"UPDATE attempt SET phase = 'answered', outcome = 'retry' WHERE phase = 'data' AND {mine}", rows)
+    tx.many("UPDATE entry SET state = 'waiting', due_at = max(due_at, :due) WHERE id = :id AND state = 'active'", rows)
 
 
 def recipients(tx: Tx, entry_id: int) -> list[str]:
@@ -93,9 +97,17 @@ def check_in_hand(tx: Tx, entry_id: int) -> None:
         raise Refused(f"mail {entry_id} is in no lane's hand: it is {row['state'] if row else 'not there'}")
 
 
-def begin_attempt(tx: Tx, entry_id: int, server: str, at: float) -> int:
-    """The content is about to go; the attempt's id. Raises Refused where the mail is not in hand."""
+def begin_attempt(tx: Tx, entry_id: int, server: str, at: float, left_out: Collection[str] = ()) -> int:
+    """The content is about to go to all who wait but those ``left_out``; the attempt's id.
+
+    Raises Refused where the mail is not in hand.
+    """
     check_in_hand(tx, entry_id)
+    tx.run("UPDATE recipient SET state = 'unknown' WHERE entry_id = :id AND state = 'waiting'", {"id": entry_id})
+    tx.many(
+        "UPDATE recipient SET state = 'waiting' WHERE entry_id = :id AND address = :address AND state = 'unknown'",
+        [{"id": entry_id, "address": address} for address in left_out],
+    )
     return tx.insert(
         "INSERT INTO attempt (entry_id, started_at, server) VALUES (:entry, :at, :server)",
         {"entry": entry_id, "at": at, "server": server},
@@ -103,7 +115,10 @@ def begin_attempt(tx: Tx, entry_id: int, server: str, at: float) -> int:
 
 
 def end_attempt(tx: Tx, entry_id: int, attempt_id: int, said: Said, at: float) -> None:
-    """Note how an attempt ended; one that never came to its content (id 0) gets its row now."""
+    """Note how an attempt ended; one that never came to its content (id 0) gets its row now.
+
+    Unless that is unknown, nobody is in doubt any more: all who were wait until an answer settles them.
+    """
     values: dict[str, Value] = {
         "id": attempt_id,
         "entry": entry_id,
@@ -126,20 +141,27 @@ def end_attempt(tx: Tx, entry_id: int, attempt_id: int, said: Said, at: float) -
             " VALUES (:entry, :at, :phase, :at, :outcome, :code, :text, :server)",
             values,
         )
+    if said.outcome != "unknown":
+        tx.run("UPDATE recipient SET state = 'waiting' WHERE entry_id = :entry AND state = 'unknown'", values)
+
+
+def apply(tx: Tx, entry_id: int, answers: Sequence[Answer], at: float) -> None:
+    """Write the server's words to the recipients that are not settled yet."""
+    tx.many(
+        "UPDATE recipient SET state = :state, code = :code, text = :text, at = :at"
+        " WHERE entry_id = :entry AND address = :address AND state IN ('waiting', 'unknown')",
+        [
+            {"state": a.state.value, "code": a.code, "text": a.text[:1000], "at": at, "entry": entry_id,
+             "address": a.address}
+            for a in answers
+        ],
+    )  # fmt: skip
 
 
 def settle(tx: Tx, entry_id: int, answers: Sequence[Answer], schedule: Schedule, now: float, chance: float) -> Settled:
     """Apply the answers of one attempt: final, or due again later. Raises Refused where the mail is not in hand."""
     check_in_hand(tx, entry_id)
-    tx.many(
-        "UPDATE recipient SET state = :state, code = :code, text = :text, at = :at"
-        " WHERE entry_id = :entry AND address = :address AND state = 'waiting'",
-        [
-            {"state": a.state.value, "code": a.code, "text": a.text[:1000], "at": now, "entry": entry_id,
-             "address": a.address}
-            for a in answers
-        ],
-    )  # fmt: skip
+    apply(tx, entry_id, answers, now)
     if recipients(tx, entry_id):
         return _again(tx, entry_id, answers, schedule, now, chance)
     return finish(tx, entry_id, now)
@@ -194,15 +216,6 @@ def _words(answer: Answer, gave_up: bool) -> str:
     return f"given up after too many tries; last answer: {said}" if gave_up else said
 
 
-def hold_unknown(tx: Tx, entry_id: int, reason: str) -> None:
-    """The answer never came: a person looks whether it arrived."""
-    tx.run(
-        "UPDATE entry SET state = 'held', cause = :cause, reason = :reason, held_by = ''"
-        " WHERE id = :id AND state IN ('active', 'unknown')",
-        {"cause": HoldCause.UNKNOWN_OUTCOME.value, "reason": reason[:1000], "id": entry_id},
-    )
-
-
 def hold_active(tx: Tx, entry_id: int, cause: HoldCause, reason: str) -> None:
     """What a lane cannot hand over as it is, is set aside."""
     tx.run(
@@ -210,32 +223,6 @@ def hold_active(tx: Tx, entry_id: int, cause: HoldCause, reason: str) -> None:
         " WHERE id = :id AND state = 'active'",
         {"cause": cause.value, "reason": reason[:1000], "id": entry_id},
     )
-
-
-def recover(tx: Tx) -> tuple[int, int]:
-    """At start-up: what was in a lane's hand when the process died; (unknown outcomes, simply waiting again)."""
-    unknown = 0
-    for row in tx.all("SELECT DISTINCT entry_id FROM attempt WHERE phase = 'data'"):
-        unknown += tx.run(
-            "UPDATE entry SET state = 'unknown' WHERE id = :id AND state = 'active'", {"id": row["entry_id"]}
-        )
-        hold_unknown(tx, row["entry_id"], "the process ended before the server's answer came: it may have arrived")
-    tx.run("UPDATE attempt SET phase = 'unknown', outcome = 'unknown' WHERE phase = 'data'")
-    waiting = tx.run("UPDATE entry SET state = 'waiting' WHERE state = 'active'")
-    return unknown, waiting
-
-
-def recover_lane(tx: Tx, touchpoint_id: int) -> None:
-    """What an earlier lane of this touchpoint left in hand, at the start of the next one."""
-    own = "SELECT id FROM entry WHERE touchpoint_id = :touchpoint AND state = 'active'"
-    at: dict[str, Value] = {"touchpoint": touchpoint_id}
-    for row in tx.all(f"SELECT DISTINCT entry_id FROM attempt WHERE phase = 'data' AND entry_id IN ({own})", at):
-        hold_unknown(tx, row["entry_id"], "it was given up while the content was on its way: it may have arrived")
-        tx.run(
-            "UPDATE attempt SET phase = 'unknown', outcome = 'unknown' WHERE phase = 'data' AND entry_id = :id",
-            {"id": row["entry_id"]},
-        )
-    tx.run(f"UPDATE entry SET state = 'waiting' WHERE id IN ({own})", at)
 
 
 def next_due(tx: Tx, touchpoint_id: int) -> float | None:

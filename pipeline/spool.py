@@ -3,12 +3,14 @@
       born by accept    in: DONE(queued | stopped), HELD, or WAITING (undecided)      out: WAITING or HELD
 
       WAITING --claimed--> ACTIVE --answered--> DONE(delivered) | WAITING, due later | FAILED | HELD
-                           ACTIVE --silence after the data--> UNKNOWN --> HELD
+                           ACTIVE --silence after the data--> UNKNOWN
+      UNKNOWN --found in Sent--> DONE(delivered)     UNKNOWN --not found--> WAITING | HELD, by policy     (unknown.py)
       WAITING --decided--> DONE(queued | stopped) | HELD         (in: a mail that is walked again)
       DONE(queued) --hold--> HELD          WAITING --hold--> HELD          DONE(queued) --move--> DONE(queued)
-      HELD --release--> WAITING            FAILED --retry--> WAITING
-      WAITING | HELD | FAILED --drop--> DONE(dropped)
-      start-up: ACTIVE with an attempt in phase ``data`` -> UNKNOWN -> HELD; any other ACTIVE -> WAITING
+      HELD --release--> WAITING            FAILED | UNKNOWN --retry--> WAITING
+      UNKNOWN | HELD (unknown outcome) --confirm--> DONE(delivered)
+      WAITING | HELD | FAILED | UNKNOWN --drop--> DONE(dropped)
+      start-up: ACTIVE with an attempt in phase ``data`` -> UNKNOWN; any other ACTIVE -> WAITING
 
 PARKED is not a state but a view: WAITING while the touchpoint is not CONNECTED and ACTIVE. It costs a mail nothing.
 Only methods of this class (and of its kind in the directory) open a transaction on the spool.
@@ -21,7 +23,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from pipeline import entry, intake, outbox, people, strikes
+from pipeline import entry, intake, outbox, people, refetch, strikes, unknown
 from pipeline.entry import Born, Disposition, Origin, State
 from pipeline.errors import Refused
 from pipeline.intake import Accepted, DecidedPage
@@ -33,7 +35,7 @@ from pipeline.splice import applied, unpack
 from pipeline.store import Row, Store, Tx, Value, content
 from pipeline.store.content import Written
 from pipeline.strikes import InHand
-from pipeline.touchpoint import Touchpoint
+from pipeline.touchpoint import Touchpoint, UnknownPolicy
 from pipeline.verdict import Action, HoldCause
 
 
@@ -44,16 +46,22 @@ class Verb(StrEnum):
     HOLD = "hold"
     RELEASE = "release"
     DROP = "drop"
+    CONFIRM = "confirm"
 
 
 _S = State
 VERBS: dict[Verb, tuple[tuple[State, ...], State]] = {
-    Verb.RETRY: ((_S.FAILED, _S.WAITING), _S.WAITING),
+    Verb.RETRY: ((_S.FAILED, _S.WAITING, _S.UNKNOWN), _S.WAITING),
     Verb.HOLD: ((_S.WAITING, _S.DONE), _S.HELD),
     Verb.RELEASE: ((_S.HELD,), _S.WAITING),
-    Verb.DROP: ((_S.WAITING, _S.HELD, _S.FAILED), _S.DONE),
+    Verb.DROP: ((_S.WAITING, _S.HELD, _S.FAILED, _S.UNKNOWN), _S.DONE),
+    Verb.CONFIRM: ((_S.UNKNOWN, _S.HELD), _S.DONE),
 }
-"""Verb -> the states it is for, and where it leads. HOLD of a DONE entry is for queued mail only."""
+"""Verb -> the states it is for, and where it leads.
+
+HOLD of a DONE entry is for queued mail only; CONFIRM of a HELD one for an unknown outcome only, and where some of the
+recipients are still to be tried, it leads to WAITING.
+"""
 
 _ACTS = {
     Verb.RETRY: "state = 'waiting', due_at = :now, cause = '', planned = 0, settled_at = 0",
@@ -75,6 +83,10 @@ def nothing(tx: Tx, *_: object) -> None:
     """For acts that nobody records."""
 
 
+def nobody(row: Row, settled: Settled) -> None:
+    """For failures that nobody is told of."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimed:
     """An outbound mail in a lane's hand."""
@@ -91,6 +103,10 @@ class Notice:
     """Its entry; content and size are filled in here."""
     content: bytes
     recipients: tuple[str, ...]
+
+
+Writer = Callable[[Row, Settled], Notice | None]
+"""Writes the notice of a failure, given the entry's row with its relay user's ``notify``; None: nobody is told."""
 
 
 class Spool:
@@ -125,9 +141,13 @@ class Spool:
 
     # -- sending -----------------------------------------------------------------------------------------------------
 
-    async def recover_lane(self, touchpoint_id: int) -> None:
-        """Settle what an earlier lane of a touchpoint left in hand: no two lanes of one touchpoint run at once."""
-        await self.store.write(lambda tx: outbox.recover_lane(tx, touchpoint_id))
+    async def recover_lane(self, touchpoint_id: int) -> list[int]:
+        """Settle what an earlier lane of a touchpoint left in hand: no two lanes of one touchpoint run at once.
+
+        The mails whose outcome is unknown now.
+        """
+        now = self._clock()
+        return await self.store.write(lambda tx: unknown.recover_lane(tx, touchpoint_id, now))
 
     async def claim(self, touchpoint_id: int, limit: int = 20) -> list[Claimed]:
         """Take due outbound mail in hand, in commit order."""
@@ -144,10 +164,10 @@ class Spool:
         if ids:
             await self.store.write(lambda tx: outbox.unclaim(tx, ids), urgent=True)
 
-    async def begin_attempt(self, entry_id: int, server: str) -> int:
-        """Make durable that the content is about to go."""
+    async def begin_attempt(self, entry_id: int, server: str, left_out: Sequence[str] = ()) -> int:
+        """Make durable that the content is about to go, and to whom of those who wait it does not."""
         now = self._clock()
-        return await self.store.write(lambda tx: outbox.begin_attempt(tx, entry_id, server, now), urgent=True)
+        return await self.store.write(lambda tx: outbox.begin_attempt(tx, entry_id, server, now, left_out), urgent=True)
 
     async def settle(
         self,
@@ -156,13 +176,12 @@ class Spool:
         answers: Sequence[Answer],
         said: Said,
         chance: float,
-        notice: Callable[[Row, Settled], Notice | None],
+        notice: Writer,
         *,
         file_copy: bool = False,
     ) -> Settled:
         """Make the answers of an attempt durable; a final failure gives birth to its one notice in the same commit.
 
-        ``notice`` writes it, given the entry's row with its relay user's ``notify``; None where nobody is told.
         ``file_copy``: what was delivered is to be filed in the Sent folder, by us.
         """
         now = self._clock()
@@ -170,24 +189,45 @@ class Spool:
         def work(tx: Tx) -> Settled:
             outbox.end_attempt(tx, entry_id, attempt_id, said, now)
             settled = outbox.settle(tx, entry_id, answers, self._schedule, now, chance)
-            if file_copy and settled.state is State.DONE:
-                tx.run("UPDATE entry SET sent_copy_due = 1 WHERE id = :id", {"id": entry_id})
-            row = outbox.wants_notice(tx, settled)
-            if row is not None and (told := notice(row, settled)) is not None:
-                _give_notice(tx, told)
+            _followed(tx, settled, notice, file_copy=file_copy)
             return settled
 
         return await self.store.write(work, urgent=True)
 
-    async def unknown(self, entry_id: int, attempt_id: int, said: Said) -> None:
-        """The connection died after the data: the outcome is unknown, a person decides."""
+    async def unknown(self, entry_id: int, attempt_id: int, said: Said, answers: Sequence[Answer] = ()) -> None:
+        """No answer came after the data; ``answers`` are for the recipients that had one before."""
         now = self._clock()
 
         def work(tx: Tx) -> None:
+            outbox.check_in_hand(tx, entry_id)
             outbox.end_attempt(tx, entry_id, attempt_id, said, now)
-            outbox.hold_unknown(tx, entry_id, f"no answer after the data: {said.text}")
+            outbox.apply(tx, entry_id, answers, now)
+            unknown.begin(tx, entry_id, f"it may have arrived: {said.text}", now)
 
         await self.store.write(work, urgent=True)
+
+    async def looked(
+        self, entry_id: int, copies: int, policy: UnknownPolicy, chance: float, notice: Writer
+    ) -> Settled | None:
+        """Sent was looked into for a mail of unknown outcome; None where that is settled already."""
+        now = self._clock()
+
+        def work(tx: Tx) -> Settled | None:
+            settled = unknown.looked(tx, entry_id, copies, policy, self._schedule, now, chance)
+            if settled is not None:
+                _followed(tx, settled, notice)
+            return settled
+
+        return await self.store.write(work)
+
+    async def blind(self, entry_id: int, policy: UnknownPolicy, why: str) -> Settled | None:
+        """There is nothing to look into for a mail of unknown outcome; None where that is settled already."""
+        now = self._clock()
+        return await self.store.write(lambda tx: unknown.blind(tx, entry_id, policy, why, now))
+
+    async def hold_unknown(self, entry_id: int, why: str) -> Settled | None:
+        """A person is to find out what became of a mail; None where that is settled already."""
+        return await self.store.write(lambda tx: unknown.hold(tx, entry_id, why))
 
     async def withdraw(self, entry_id: int, attempt_id: int, said: Said, pause: float = 0.0) -> None:
         """The connection failed before the content was complete: waiting again, at no cost to the mail."""
@@ -223,15 +263,15 @@ class Spool:
 
         def work(tx: Tx) -> tuple[int, int, int]:
             strikes.strike(tx, in_hand, now)
-            unknown, waiting = outbox.recover(tx)
-            return unknown, waiting, content.sweep(tx, 2**62)
+            in_doubt, waiting = unknown.recover(tx, now)
+            return in_doubt, waiting, content.sweep(tx, 2**62)
 
         return await self.store.write(work)
 
     # -- what people do ----------------------------------------------------------------------------------------------
 
     async def retry(self, entry_id: int, actor: str, also: Also = nothing) -> None:
-        """Try a failed or waiting mail now."""
+        """Try a failed or waiting mail now, or one of unknown outcome, which may arrive twice then."""
         await self._act(Verb.RETRY, entry_id, actor, also)
 
     async def hold(self, entry_id: int, actor: str, also: Also = nothing, *, reason: str = "") -> None:
@@ -245,6 +285,28 @@ class Spool:
     async def drop(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Give a mail up; its content is kept."""
         await self._act(Verb.DROP, entry_id, actor, also)
+
+    async def confirm(
+        self,
+        entry_id: int,
+        actor: str,
+        also: Also = nothing,
+        *,
+        notice: Writer = nobody,
+        file_copy: bool = False,
+    ) -> Settled:
+        """A mail of unknown outcome did arrive, as somebody found out; ``file_copy`` as in ``settle``."""
+        now = self._clock()
+
+        def work(tx: Tx) -> Settled:
+            row = _existing(tx, entry_id)
+            _check(Verb.CONFIRM, row)
+            settled = unknown.delivered(tx, entry_id, "confirmed", f"confirmed by {actor}", self._schedule, now, 0.5)
+            _followed(tx, settled, notice, file_copy=file_copy)
+            also(tx)
+            return settled
+
+        return await self.store.write(work)
 
     async def close(self, entry_id: int, actor: str, also: Also = nothing) -> None:
         """Somebody dealt with a queued mail."""
@@ -269,9 +331,14 @@ class Spool:
             _check(verb, row)
             values: dict[str, Value] = {"id": entry_id, "now": now, "actor": actor, "reason": reason,
                                         "cause": HoldCause.BY_PERSON.value}  # fmt: skip
-            if verb is Verb.RETRY:
+            if verb is Verb.RETRY and row["state"] != State.UNKNOWN:
                 tx.run("UPDATE recipient SET state = 'waiting' WHERE entry_id = :id AND state = 'refused'", values)
-            tx.run(f"UPDATE entry SET {_ACTS[verb]} WHERE id = :id", values)
+            if verb in (Verb.RETRY, Verb.RELEASE):
+                unknown.resend(tx, entry_id)
+            if verb is Verb.RELEASE and refetch.lacks_bytes(row):  # it goes on once its bytes are here
+                refetch.ask_again(tx, row, actor, now)
+            else:
+                tx.run(f"UPDATE entry SET {_ACTS[verb]} WHERE id = :id", values)
             also(tx)
 
         await self.store.write(work)
@@ -329,13 +396,24 @@ def _move(tx: Tx, entry_id: int, ring_groups: Sequence[str], also: Moved) -> boo
 def _check(verb: Verb, row: Row) -> None:
     allowed, _ = VERBS[verb]
     state = State(row["state"])
-    wrong_done = state is State.DONE and row["disposition"] != Disposition.QUEUED
-    if state not in allowed or wrong_done or (verb is Verb.RETRY and row["direction"] != Direction.OUT):
+    wrong = state is State.DONE and row["disposition"] != Disposition.QUEUED
+    if verb is Verb.CONFIRM:
+        wrong = state is State.HELD and row["cause"] != HoldCause.UNKNOWN_OUTCOME
+    if state not in allowed or wrong or (verb in (Verb.RETRY, Verb.CONFIRM) and row["direction"] != Direction.OUT):
         what = row["disposition"] or row["state"]
         raise Refused(
             f"mail {row['id']} is {what} ({row['direction']}): {verb.value} is for mail that is"
             f" {' or '.join(each.value for each in allowed)}"
         )
+
+
+def _followed(tx: Tx, settled: Settled, notice: Writer, *, file_copy: bool = False) -> None:
+    """What follows from a mail that came to its end: a copy for Sent, and the one notice of a failure."""
+    if file_copy and settled.state is State.DONE:
+        tx.run("UPDATE entry SET sent_copy_due = 1 WHERE id = :id", {"id": settled.entry_id})
+    row = outbox.wants_notice(tx, settled)
+    if row is not None and (told := notice(row, settled)) is not None:
+        _give_notice(tx, told)
 
 
 def _give_notice(tx: Tx, notice: Notice) -> None:

@@ -16,6 +16,15 @@ class DirectionType(StrEnum):
     BOTH = "both"
 
 
+class ResumeChoice(StrEnum):
+    """What a person decides about old mail that came up when a folder got new numbers."""
+
+    TAKE = "take"
+    """Take it all in, as any mail."""
+    LEAVE = "leave"
+    """Leave alone what is dated before the last arrival; take the rest."""
+
+
 class Security(StrEnum):
     """How a connection is protected."""
 
@@ -35,6 +44,15 @@ class SentCopy(StrEnum):
     APPEND = "append"
     """We append it after the provider's acceptance."""
     NONE = "none"
+
+
+class UnknownPolicy(StrEnum):
+    """What becomes of a mail whose outcome stays unknown: it is not found in Sent, or there is no Sent to look in."""
+
+    VERIFY_THEN_RESEND = "verify_then_resend"
+    """It is sent again, and may arrive twice."""
+    HOLD_FOR_PERSON = "hold_for_person"
+    """It is held, and may not have arrived."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +84,13 @@ class Connection:
     """Name of the Junk folder; "" means by its \\Junk attribute (RFC 6154)."""
     mark: str = ""
     """What to do on the server once a mail is stored: "" nothing, "seen", or "move:FOLDER"."""
+    unknown_outcome: UnknownPolicy = UnknownPolicy.VERIFY_THEN_RESEND
+    """What becomes of a mail whose answer never came."""
+
+    @property
+    def has_evidence(self) -> bool:
+        """Whether a copy in Sent proves that the provider took a mail: nobody but the provider files such copies."""
+        return self.imap is not None and self.sent_copy is SentCopy.PROVIDER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

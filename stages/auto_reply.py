@@ -93,6 +93,8 @@ def _off(mail: Mail, context: Context, settings: AutoReplyStage) -> str:
 
 
 def _before_activation(mail: Mail, context: Context, settings: AutoReplyStage) -> str:
+    if mail.resumed:
+        return "it came up when its folder was renumbered"
     # INTERNALDATE has whole seconds: mail of the second of the activation counts as new.
     old = mail.received_at < int(context.touchpoint.activated_at)
     return "it came before the touchpoint was activated" if old else ""
@@ -128,7 +130,7 @@ def _own(mail: Mail, context: Context, settings: AutoReplyStage) -> str:
 
 
 def _junk(mail: Mail, context: Context, settings: AutoReplyStage) -> str:
-    return "it lay in the Junk folder" if mail.junk else ""
+    return "it lay in the Junk folder" if mail.junk else evidence.forged(mail.headers)
 
 
 def _not_to_us(mail: Mail, context: Context, settings: AutoReplyStage) -> str:
@@ -227,7 +229,7 @@ ROWS = (
     Row(10, "fields of answering machines", lambda mail, *_: evidence.auto_responder(mail.headers)),
     Row(11, "RFC 5230 section 4.6", _robot),
     Row(12, "loops within the installation", _own),
-    Row(14, "a spam verdict means a forged sender", _junk),
+    Row(14, "a spam verdict, or a failed check of the sender (RFC 7489, RFC 7208)", _junk),
     Row(15, "RFC 5230 section 4.5", _not_to_us),
     Row(16, "loops", _loop),
     Row(17, "an answer to our auto-reply", _answers_auto_reply),
@@ -238,7 +240,7 @@ ROWS = (
     Row(22, "never answer what could not be read", _degraded),
     Row(23, "RFC 6531, RFC 5321 appendix C", _odd_address),
 )
-"""Row 13 and the rest of row 14 need the provider's Authentication-Results, which come with the provider presets."""
+"""Row 13 needs to know which server's Authentication-Results can be relied on; that comes with the provider presets."""
 
 
 def _answer(mail: Mail, context: Context, window: float) -> Send:

@@ -30,6 +30,8 @@ class IngestStage:
 
 def _inbound(mail: Mail, context: Context) -> Verdict:
     facts = _learn(mail, context)
+    if not mail.headers.author and not mail.headers.fields:
+        return held(HoldCause.UNDECODABLE, "there is no header field that can be read in it", facts=facts)
     if end := _loop(mail, context) or _own_copy(mail, context):
         return stopped(end, facts=Facts(kind=Kind.OWN, why=end, conversation=facts.conversation))
     reason = _told(facts)

@@ -40,8 +40,17 @@ PATIENCE = 30.0
 class Daemon:
     """A daemon with its store in ``directory``; as a context manager it is started, and ended by its own id."""
 
-    def __init__(self, directory: Path, settings: str = "", environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: str = "",
+        environment: dict[str, str] | None = None,
+        *,
+        module: str = "gateway.cli",
+    ) -> None:
+        """``module`` is what is run: the command line, or something that changes it first."""
         self.directory = directory
+        self._module = module
         self.socket = directory / "control.sock"
         self.log = directory / "daemon.log"
         self.state = directory / "state"
@@ -70,7 +79,7 @@ class Daemon:
         """Start the process without waiting for it."""
         with open(self.log, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway.cli", "run", "--config", str(self.toml)],
+                [sys.executable, "-m", self._module, "run", "--config", str(self.toml)],
                 cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -260,19 +261,43 @@ async def _why(view: View, rows: Rows) -> None:
     values: dict[str, str] = {}
 
     async def keep(made: dict[str, str]) -> dict[str, str] | None:
-        if not made["message_id"].strip() and not made["author"].strip():
-            return {"message_id": "say its Message-ID, or who sent it"}
+        if not any(made[name].strip() for name in ("message_id", "author", "subject")):
+            return {"message_id": "say its Message-ID, who sent it, or words of its subject"}
+        if made["day"].strip() and not day_of(made["day"]):
+            return {"day": "not a day such as 2026-11-20"}
         values.update(made)
         return None
 
     fields = [
         Field(name="message_id", label="Message-ID", hint="as in the header, with or without <>"),
         Field(name="author", label="Sender", hint="an address, or @domain"),
-        Field(name="subject", label="Words of subject", hint="together with a sender"),
+        Field(name="subject", label="Words of subject", hint="alone, or together with a sender"),
+        Field(name="day", label="Day", hint="such as 2026-11-20; empty is any"),
     ]
     if await ui.ask(Form(ui, "what became of a mail?", fields, keep)) is not None:
         said = {name: value.strip() for name, value in values.items()}
-        await show_why(ui, Why(message_id=said["message_id"], author=said["author"], subject=said["subject"]))
+        since = day_of(said["day"])
+        await show_why(
+            ui,
+            Why(
+                message_id=said["message_id"],
+                author=said["author"],
+                subject=said["subject"],
+                since=since,
+                until=since + DAY if since else 0.0,
+            ),
+        )
+
+
+DAY = 86400.0
+
+
+def day_of(text: str) -> float:
+    """The beginning of a local day; 0 for no day, and for what is none."""
+    try:
+        return time.mktime(time.strptime(text.strip(), "%Y-%m-%d"))
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 async def show_why(ui: TerminalUI, question: Why) -> None:
@@ -354,7 +379,7 @@ def places(ui: TerminalUI, text: str, at: Moment | None = None) -> list[Place]:
     if number.isascii() and number.isdigit() and int(number[:18]) > 0:
         place(f"mail {number}", "its page", lambda: _open_mail(ui, int(number[:18])))
     words = text.removeprefix("why").strip()
-    if "@" in words or words.startswith("<"):
+    if "@" in words or words.startswith("<") or (text.startswith("why ") and words):
         place(f"why {words}", "what became of that mail", lambda: show_why(ui, asked(words)))
     for digit, name, title in SCREENS:
         if folded in name or folded in title.casefold() or folded == digit:
@@ -370,8 +395,8 @@ def places(ui: TerminalUI, text: str, at: Moment | None = None) -> list[Place]:
 
 
 def asked(words: str) -> Why:
-    """A text as a question: a Message-ID, or a sender."""
-    return Why(message_id=words) if words.startswith("<") else Why(author=words)
+    """A text as a question: a Message-ID, a sender, or words of a subject."""
+    return Why(what=words)
 
 
 async def _open_mail(ui: TerminalUI, number: int) -> None:

@@ -18,7 +18,9 @@ NOUNS = {
     "touchpoint": "mailboxes: create, connect, activate, and the rest of their life",
     "queue": "mail that waits for people: list, show, read, close, reopen, move",
     "spool": "all mail, both directions: list, show, text, shape, retry, hold, release, drop, export",
-    "why": "what became of a mail, and why",
+    "why": "what became of a mail, and why; also of one that never came",
+    "replay": "walk kept mail again by the settings of now, without any effect",
+    "prove": "that nothing is lost: servers, books and contents compared",
     "ring-group": "groups of people who answer",
     "blocklist": "senders whose mail is held",
     "auto-reply": "the auto-reply of a touchpoint",
@@ -29,6 +31,7 @@ NOUNS = {
     "log": "the daemon's log, as far back as it remembers",
     "settings": "the settings in force, and where each comes from",
     "check-config": "check the settings, offline; every fault at once",
+    "doctor": "look at the store from outside: is it whole, and which mails are affected",
     "demo": "see the main job done on a provider in a box",
 }
 _ABOUT = "The post room of a contact centre: takes mail in, sorts it into queues, sends the answers."

@@ -9,7 +9,7 @@ from gateway.cli.base import Column, Exit, emit, moment, page, positive, say, si
 
 if TYPE_CHECKING:
     from gateway.client import Client
-    from gateway.control import LedgerRow, MailDetail, MailRow, MailText
+    from gateway.control import AuditRow, LedgerRow, MailDetail, MailRow, MailText
 
 
 def who(row: MailRow) -> str:
@@ -42,6 +42,17 @@ SPOOL = (
     WHEN,
     Column("FROM/TO", who, wide=True),
     SUBJECT,
+)
+
+
+HELD = (
+    ID,
+    Column("DIR", lambda row: row.direction),
+    Column("CAUSE", lambda row: row.cause),
+    WHEN,
+    Column("FROM/TO", who, wide=True),
+    SUBJECT,
+    Column("EXPIRES", lambda row: moment(row.expires_at) or "never"),
 )
 
 
@@ -78,7 +89,8 @@ async def act(client: Client, options: argparse.Namespace, **more: Any) -> int:
             continue
         if options.json:
             emit(row)
-        say(f"mail {number} is {options.past}: {state(row)}")
+        fetched = options.call == "ReleaseMail" and row.state == "held"
+        say(f"mail {number} is {options.past}: {row.reason if fetched else state(row)}")
     return code
 
 
@@ -134,9 +146,32 @@ def _tell_text(mail: MailText, *, all_headers: bool) -> None:
 async def show(client: Client, options: argparse.Namespace) -> None:
     """One mail with everything but its content."""
     from gateway.control import ShowMail
+    from gateway.text import safe_text
 
     detail = await client.call(ShowMail(id=options.id))
-    emit(detail) if options.json else tell(detail)
+    if options.json:
+        emit(detail)
+        return
+    tell(detail)
+    for row in await _people(client, options.id):
+        detail_words = "" if row.detail == "{}" else f" {row.detail}"
+        print(safe_text(f"{moment(row.at)} {row.actor}: {row.verb.removeprefix('mail.')}{detail_words}"))
+
+
+async def _people(client: Client, number: int) -> tuple[AuditRow, ...]:
+    """What people did to a mail, the oldest first, for those who may know."""
+    from gateway.client import CallFailed
+    from gateway.control import Code, ListAudit
+
+    try:
+        page = await client.call(ListAudit(subject=f"mail {number}", limit=20))
+    except CallFailed as error:
+        if error.code != Code.NOT_PERMITTED:
+            raise
+        return ()
+    if page.rows:
+        print("\nwhat people did")
+    return tuple(reversed(page.rows))
 
 
 def tell(detail: MailDetail) -> None:
@@ -159,6 +194,7 @@ def tell(detail: MailDetail) -> None:
             ("stored", moment(row.accepted_at)),
             ("settled", moment(row.settled_at)),
             ("due", moment(row.due_at) if row.state in ("waiting", "parked") else ""),
+            ("expires", f"{moment(row.expires_at)}, unless somebody releases it" if row.expires_at else ""),
             ("added", f"{', '.join(detail.added)} on top of its header" if detail.added else ""),
             ("rewritten", f"yes, {_rewriting(detail)}" if detail.rewritten else ""),
             ("notice for", f"mail {detail.notice_for}" if detail.notice_for else ""),

@@ -19,7 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def _run(options: argparse.Namespace) -> int:
     from gateway.paths import default_settings
     from gateway.settings import BadSettings, load
-    from pipeline.errors import Refused
+    from pipeline.errors import Damaged, Refused
 
     file = options.config or default_settings()
     try:
@@ -35,3 +35,5 @@ def _run(options: argparse.Namespace) -> int:
         return run(settings)
     except Refused as refused:
         raise Stop(Exit.CONFIG, str(refused)) from None
+    except Damaged as damaged:
+        raise Stop(Exit.DATA, str(damaged)) from None

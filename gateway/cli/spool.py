@@ -23,7 +23,7 @@ from gateway.cli.base import (
     verb,
     verbs,
 )
-from gateway.cli.mail import SPOOL, act, act_verb, add_read, show
+from gateway.cli.mail import HELD, SPOOL, act, act_verb, add_read, show
 
 if TYPE_CHECKING:
     from gateway.client import Client
@@ -81,7 +81,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="one row for each destination domain (default), or for each touchpoint",
     )
     shape.add_argument("--touchpoint", default="", metavar="TOUCHPOINT", help="only mail of this touchpoint")
-    act_verb(them, "spool", "retry", "try a failed or waiting mail now", "RetryMail", "to be tried again")
+    act_verb(
+        them, "spool", "retry", "try a failed or waiting mail now; one of unknown outcome is sent again",
+        "RetryMail", "to be tried again",
+    )  # fmt: skip
+    act_verb(
+        them, "spool", "confirm", "a mail of unknown outcome did arrive, as you found out; it is not sent again",
+        "ConfirmMail", "confirmed",
+    )  # fmt: skip
     held = act_verb(them, "spool", "hold", "set a waiting or queued mail aside", "HoldMail", "set aside")
     held.add_argument("--reason", default="", metavar="TEXT", help="why, for those who come later")
     act_verb(them, "spool", "release", "let a held mail go on", "ReleaseMail", "released")
@@ -108,7 +115,7 @@ async def _list(client: Client, options: argparse.Namespace) -> int:
         client,
         options,
         lambda after, limit: ListMail(**asked, after=after, limit=limit),
-        SPOOL,
+        HELD if options.state == "held" else SPOOL,
         "there is no such mail; all there is: postroom spool list --state all",
     )
 

@@ -29,7 +29,7 @@ from gateway.cli.status import trouble
 
 if TYPE_CHECKING:
     from gateway.client import Client
-    from gateway.control import MailRow, PlanRow, ServerRow, TouchpointDetail, TouchpointRow
+    from gateway.control import MailRow, PlanRow, ResumeRow, ServerRow, TouchpointDetail, TouchpointRow
 
 COLUMNS = (
     Column("ID", lambda row: row.id, right=True),
@@ -49,7 +49,7 @@ CAUSES = {
     "disk-full": "there is no room on the disk of this host",
     "credential": "the sign-in failed",
     "blocked-access": "the password is right, yet the server lets nobody in with it",
-    "renumbered": "the server renumbered the folder",
+    "renumbered": "how far a folder was read cannot be told: a newer Postroom wrote it",
 }
 """What a ``Cause`` means, in words."""
 _DIRECTIONS = ("inbound", "outbound", "both")
@@ -74,6 +74,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     verb(them, "providers", "providers whose servers we know", _providers, examples="postroom touchpoint providers")
     _add_pages(them)
     _add_connection(them)
+    _add_resume(them)
     _add_queues(them)
 
 
@@ -152,9 +153,16 @@ def _connection_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--mark", metavar="seen|move:FOLDER", help="do this on the server once a mail is stored; '' for nothing"
     )
+    group.add_argument(
+        "--unknown-outcome",
+        choices=("verify_then_resend", "hold_for_person"),
+        help="what becomes of mail whose answer never came and that is not found in Sent (default: it is sent again)",
+    )
 
 
-_CONNECTION = ("preset", "user", "imap", "smtp", "ca_file", "sent_copy", "null_sender", "junk_folder", "mark")
+_CONNECTION = (
+    "preset", "user", "imap", "smtp", "ca_file", "sent_copy", "null_sender", "junk_folder", "mark", "unknown_outcome",
+)  # fmt: skip
 
 
 def _add_connection(them: Any) -> None:
@@ -205,6 +213,23 @@ def _add_connection(them: Any) -> None:
             examples=f"postroom touchpoint deactivate {_ONE}",
         )
     )
+
+
+def _add_resume(them: Any) -> None:
+    resume = verb(
+        them,
+        "resume",
+        "say what is taken from a folder that came back with new numbers and much old mail",
+        _resume,
+        examples=f"""postroom touchpoint resume {_ONE}                 # what is asked
+                     postroom touchpoint resume {_ONE} --leave
+                     postroom touchpoint resume {_ONE} --folder Junk --take""",
+    )
+    _named(resume)
+    resume.add_argument("--folder", default="", help="only this one (default: all that are asked about)")
+    how = resume.add_mutually_exclusive_group()
+    how.add_argument("--take", action="store_true", help="take all that is unseen")
+    how.add_argument("--leave", action="store_true", help="leave alone what is older than the last arrival")
 
 
 def _add_queues(them: Any) -> None:
@@ -270,6 +295,7 @@ def _tell(detail: TouchpointDetail) -> None:
             ("imap", _server(detail.imap)),
             ("smtp", _server(detail.smtp)),
             ("sent copy", detail.sent_copy),
+            ("unknown outcome", detail.unknown_outcome),
             ("mark", detail.mark),
             ("linked queues", ", ".join(row.ring_groups) or "none"),
             ("auto-reply", "on" if row.auto_reply else "off"),
@@ -280,10 +306,41 @@ def _tell(detail: TouchpointDetail) -> None:
             ("held", row.held),
             ("waiting", row.waiting_in + row.waiting_out),
             ("parked", row.parked),
-            ("failed", row.failed + row.unknown),
+            ("unknown", row.unknown),
+            ("failed", row.failed),
             ("to be fetched again", row.pending),
+            *(("new numbers", _resumed(each)) for each in detail.resumes),
         ]
     )
+
+
+def _resumed(row: ResumeRow) -> str:
+    found = f"{row.folder}: known {row.known:,}, left alone {row.left_alone:,}, unseen {row.unseen:,}"
+    if row.resumed_at:
+        chosen = f"; {row.chosen_by} said: {row.choice}" if row.choice else ""
+        return f"{moment(row.resumed_at)} {found}{chosen}"
+    said = f"{row.chosen_by} said: {row.choice}" if row.choice else "take them? postroom touchpoint resume --help"
+    return f"{moment(row.asked_at)} {found}, {row.old:,} of these are old; {said}"
+
+
+async def _resume(client: Client, options: argparse.Namespace) -> int:
+    from gateway.control import ResumeChoice, ResumeTouchpoint, ShowTouchpoint
+
+    if not (options.take or options.leave):
+        detail = await client.call(ShowTouchpoint(touchpoint=options.touchpoint))
+        rows = [row for row in detail.resumes if options.folder in ("", row.folder)]
+        if options.json:
+            for row in rows:
+                emit(row)
+        else:
+            page([("folder", _resumed(row)) for row in rows])
+        asked = [row.folder for row in rows if row.asked_at and not row.resumed_at and not row.choice]
+        say("say --take or --leave" if asked else "nothing is asked about this touchpoint")
+        return Exit.USAGE if asked else Exit.OK
+    choice = ResumeChoice.TAKE if options.take else ResumeChoice.LEAVE
+    changed = await client.call(ResumeTouchpoint(touchpoint=options.touchpoint, choice=choice, folder=options.folder))
+    _changed(options, changed, "goes on: " + ("all is taken" if options.take else "what is old is left alone"))
+    return Exit.OK
 
 
 def _server(server: ServerRow | None) -> str:

@@ -4,14 +4,16 @@ A connector is owned by one touchpoint. Its methods raise the errors of ``pipeli
 connector has one function per library that translates. What the rest of Postroom relies on:
 
 - ``changes`` may be asked again with the same cursor and answers a superset of what was not committed.
-- A cursor is opaque text; a folder that the server renumbered raises ``CursorLost``.
+- A cursor is opaque text; a folder that the server renumbered, or set back, raises ``CursorLost``, with the cursor from
+  which it is resumed.
 - ``wait`` never delivers data. It is a hint and may lie both ways; a sweep of ``changes`` runs anyway.
 - ``send`` answers one outcome per recipient, and ``unknown`` when the connection died after the data.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from array import array
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -43,7 +45,7 @@ class Ref:
 
     folder: str
     epoch: int
-    """UIDVALIDITY, or 0 where a provider has no such thing."""
+    """UIDVALIDITY, above it a generation (``pipeline/cursor.py``); 0 where a provider has no such thing."""
     remote_id: int
     """UID."""
     internaldate: float
@@ -85,6 +87,18 @@ class Missing:
     ref: Ref
     gone: bool
     error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Everything:
+    """What a folder holds right now, as far as a server says without giving out any mail."""
+
+    epoch: int
+    """UIDVALIDITY."""
+    next_id: int
+    """UIDNEXT: what the next item will be numbered at least; 0 where the server does not say."""
+    remote_ids: array[int]
+    """UIDs, ascending, each once."""
 
 
 class ContentWriter(Protocol):
@@ -179,12 +193,55 @@ class Receiving(Protocol):
         """What lies beyond the cursor ("" is the folder's start); raises CursorLost."""
         ...
 
+    def heads(self, refs: Sequence[Ref]) -> AsyncIterator[tuple[int, bytes]]:
+        """Remote id and the fields Message-ID, Date, From and Subject as they stand, of these items of one folder.
+
+        Nothing comes for an item that is gone, or that the server does not give out.
+        """
+        ...
+
     def fetch(self, refs: Sequence[Ref], writer: Callable[[], ContentWriter]) -> AsyncIterator[Fetched | Missing]:
         """The contents of these items of one folder, one answer for each."""
         ...
 
     async def present(self, folder: Folder, remote_ids: Sequence[int]) -> set[int]:
         """Which of these items are still in the folder."""
+        ...
+
+    async def everything(self, folder: Folder, since: float = 0.0) -> Everything:
+        """The remote ids of all that is in the folder, without bodies; changes nothing on the server.
+
+        With ``since`` (seconds since the epoch) only what the server received then or later; it tells whole days at
+        best, so up to two days' older items may come along.
+        """
+        ...
+
+    async def every_folder(self) -> list[Folder]:
+        """All folders of the mailbox that can be opened, watched or not; at most 1,000."""
+        ...
+
+    async def find(
+        self,
+        folder: Folder,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        subject: str = "",
+        since: float = 0.0,
+        before: float = 0.0,
+    ) -> list[Ref]:
+        """The mails of a folder that fit all that is given, newest first, at most 50; changes nothing on the server.
+
+        ``message_id`` is meant exactly, ``sender`` and ``subject`` as a part of the field, the times by the server's
+        clock. Raises Refused for text that cannot be searched for.
+        """
+        ...
+
+    async def copies(self, message_id: str) -> int | None:
+        """How many mails in the Sent folder have exactly this Message-ID, at most 50.
+
+        None where that is no evidence: there is no Sent folder, or this Message-ID cannot be searched for.
+        """
         ...
 
     async def file_copy(self, chunks: AsyncIterator[bytes], size: int, message_id: str) -> None:
@@ -204,6 +261,14 @@ class Receiving(Protocol):
         ...
 
 
+class BeforeData(Protocol):
+    """What is awaited right before a content goes."""
+
+    async def __call__(self, left_out: Sequence[str] = ()) -> None:
+        """The content goes to all recipients but these, whom the server did not take at their RCPT."""
+        ...
+
+
 class Sending(Protocol):
     """The outbound half of a connector."""
 
@@ -211,7 +276,7 @@ class Sending(Protocol):
         """Connect and sign in, unless that is done already."""
         ...
 
-    async def send(self, mail: Outgoing, before_data: Callable[[], Awaitable[None]]) -> SendResult:
+    async def send(self, mail: Outgoing, before_data: BeforeData) -> SendResult:
         """Hand over one mail; ``before_data`` is awaited after the RCPT replies, right before the content goes.
 
         Raises an error of ``pipeline.errors`` when the connection failed before the content went.

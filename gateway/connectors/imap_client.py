@@ -38,6 +38,7 @@ from gateway.connectors.imap_parse import (
     status,
 )
 from gateway.connectors.imap_wire import Command, Limits, Protocol, Sink
+from gateway.connectors.veil import Veil
 from pipeline.errors import AccessBlocked, CertificateFault, PostroomError, ProviderFault, Refused
 from pipeline.touchpoint import Security
 
@@ -116,8 +117,8 @@ class ImapWire:
         """Sign in and learn the capabilities anew; the password appears in no error."""
         if "LOGINDISABLED" in self.capabilities:  # RFC 3501 section 6.2.3
             raise AccessBlocked("the server allows no sign-in by password here (LOGINDISABLED)")
-        self._protocol.secret = password
-        self._protocol.capabilities = set()
+        self._protocol.veil = Veil(password)
+        self._protocol.capabilities = frozenset()
         await self._run("LOGIN", _string(user), _string(password))
         if not self.capabilities:
             await self._run("CAPABILITY")
@@ -207,6 +208,10 @@ class ImapWire:
 
     async def uid_search(self, criteria: str) -> list[int]:
         """The UIDs that match, ascending, each once; no CHARSET is sent, since some servers refuse any."""
+        return await self.uid_search_for([_plain(criteria)])
+
+    async def uid_search_for(self, arguments: Iterable[bytes]) -> list[int]:
+        """The UIDs that match, ascending, each once; the arguments are IMAP already, ``Literal`` where they must be."""
         found: set[int] = set()
 
         def sink(word: str, _number: int, response: Response) -> None:
@@ -215,7 +220,7 @@ class ImapWire:
                 if len(found) > _UIDS:
                     self._broken("an answer to SEARCH without end")
 
-        await self._run("UID SEARCH", _plain(criteria), sink=sink)
+        await self._run("UID SEARCH", *arguments, sink=sink)
         return sorted(uid for uid in found if 0 < uid <= UID_MAX)
 
     async def uid_fetch(self, uid_set: str, items: str) -> AsyncGenerator[Row, None]:

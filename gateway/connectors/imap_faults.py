@@ -11,6 +11,7 @@ import re
 import socket
 import ssl
 
+from gateway.connectors.certificates import certificate_words
 from gateway.connectors.imap_parse import Status
 from pipeline.errors import (
     AccessBlocked,
@@ -92,7 +93,7 @@ def network_fault(error: BaseException | None, where: str) -> PostroomError:
         case PostroomError():
             return error
         case ssl.SSLCertVerificationError():
-            return CertificateFault(f"{where}: {getattr(error, 'verify_message', error)}")
+            return CertificateFault(f"{where}: {certificate_words(error)}")
         case ssl.SSLError():
             return ProviderFault(f"{where}: TLS failed: {getattr(error, 'reason', None) or error}")
         case TimeoutError():

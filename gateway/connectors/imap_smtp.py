@@ -7,7 +7,8 @@ the next command ends the IDLE first. So no second connection is needed, and non
 - ``fetch`` answers each ref once. What does not come with the others is asked for alone; what does not come alone is
   ``Missing``, and ``gone`` only if the server no longer lists it. One bad mail costs one mail.
 - Mail above 256 KiB comes by windows of 1 MiB and is never whole in memory.
-- A mailbox that was renumbered, or set back, raises CursorLost: nothing is skipped or taken twice on a guess.
+- A folder that was renumbered, or set back, raises CursorLost: nothing is skipped or taken twice on a guess. Of an
+  epoch the low 32 bits are UIDVALIDITY.
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
-from gateway.connectors import ContentWriter, Fetched, Folder, FolderRole, Identity, Missing, Page, Ref
+from gateway.connectors import ContentWriter, Everything, Fetched, Folder, FolderRole, Identity, Missing, Page, Ref
 from gateway.connectors.imap_client import ImapWire, Selected, client_context
 from gateway.connectors.imap_faults import LiteralTooBig, NotDone
+from gateway.connectors.imap_looks import everything, find
 from gateway.connectors.imap_parse import Listed, Row, internaldate, uid_sets
 from gateway.connectors.imap_wire import Limits
-from pipeline.cursor import FolderCursor
+from pipeline.cursor import UIDVALIDITY, FolderCursor, epoch_after
 from pipeline.errors import CursorLost, NetworkFault, Refused
 from pipeline.mail import OPENING
 from pipeline.touchpoint import Connection
@@ -32,7 +34,9 @@ WINDOW = 1 << 20
 """Bytes of a big mail that are asked for at once."""
 SPAN = 5000
 """UIDs that one SEARCH covers, so that its answer fits into a line of 64 KiB."""
+HEAD = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)]"
 _STEPS = 1000
+_FOLDERS = 1000
 _POLL = 60.0
 _PATIENCE = 3
 """Hints without mail before ``wait`` slows down."""
@@ -106,16 +110,30 @@ class ImapReceiving:
             opened = await (self._wire.select(name) if write else self._wire.examine(name))
             self._opened = name, write, opened
         opened = self._opened[2]
-        if epoch not in (0, opened.uidvalidity):
-            raise CursorLost(f"{name} was renumbered: UIDVALIDITY was {epoch} and is {opened.uidvalidity}")
+        if epoch and epoch & UIDVALIDITY != opened.uidvalidity:
+            was, now = epoch & UIDVALIDITY, opened.uidvalidity
+            raise CursorLost(f"{name} was renumbered: UIDVALIDITY was {was} and is {now}", _start(epoch, now))
         return opened
 
     # Folders
 
     async def folders(self) -> list[Folder]:
         """INBOX, then Junk and Sent where there are such; a configured Junk folder that is not listed is left out."""
+        roles = self._roles(await self._listed())
+        return [Folder(name=name, role=role) for role, name in roles.items() if name]
+
+    async def every_folder(self) -> list[Folder]:
+        """All folders that can be opened, with what they are for."""
+        listed = await self._listed()
+        roles = {name: role for role, name in self._roles(listed).items()}
+        names = dict.fromkeys(["INBOX", *(each.name for each in listed)])
+        return [Folder(name=name, role=roles.get(name, FolderRole.OTHER)) for name in names][:_FOLDERS]
+
+    async def _listed(self) -> list[Listed]:
         async with self._turn:
-            listed = await self._wire.list_folders()
+            return await self._wire.list_folders()
+
+    def _roles(self, listed: Sequence[Listed]) -> dict[FolderRole, str]:
         roles = {FolderRole.INBOX: "INBOX"}
         if self._connection.junk_folder:
             wanted = self._connection.junk_folder
@@ -124,7 +142,7 @@ class ImapReceiving:
             junk = _by_role(listed, ("\\junk", "\\spam"), _JUNK_NAMES)
         roles[FolderRole.JUNK] = junk
         roles[FolderRole.SENT] = self._sent = _by_role(listed, ("\\sent",), _SENT_NAMES)
-        return [Folder(name=name, role=role) for role, name in roles.items() if name]
+        return roles
 
     async def baseline(self, folder: Folder) -> tuple[str, int]:
         """The cursor that leaves everything now in the folder alone, and the highest UID left so."""
@@ -143,22 +161,24 @@ class ImapReceiving:
             at = FolderCursor.parse(cursor) if cursor else FolderCursor(0, 0)
             opened = await self._go(folder.name, at.epoch, anew=True)
             self._seen[folder.name] = _end(opened)
-            low, uids, more = await self._beyond(opened, at.low)
-            refs = await self._refs(folder.name, opened.uidvalidity, low, uids[:limit]) if uids else ()
+            epoch = at.epoch or opened.uidvalidity
+            low, uids, more = await self._beyond(opened, epoch, at.low)
+            refs = await self._refs(folder.name, epoch, low, uids[:limit]) if uids else ()
         if refs:
             self._fruitless = 0
         more = more or len(uids) > limit
-        end = refs[-1].cursor if refs else FolderCursor(opened.uidvalidity, low).text()
+        end = refs[-1].cursor if refs else FolderCursor(epoch, low).text()
         return Page(refs=refs, cursor=end, more=more)
 
-    async def _beyond(self, opened: Selected, low: int) -> tuple[int, list[int], bool]:
+    async def _beyond(self, opened: Selected, epoch: int, low: int) -> tuple[int, list[int], bool]:
         """Where the search began at last, the UIDs it found, and whether there may be more above them."""
         for _ in range(_STEPS):
             last = opened.exists <= SPAN or opened.uidnext - low <= SPAN
             found = await self._wire.uid_search(f"UID {low + 1}:{'*' if last else low + SPAN}")
             uids = [uid for uid in found if uid > low]  # n:* names the last item even below n (RFC 3501 section 6.4.8)
             if last and 0 < opened.uidnext <= low and max(found, default=0) < low:
-                raise CursorLost(f"the folder was set back: it ends below {opened.uidnext}, we have read up to {low}")
+                words = f"the folder was set back: it ends below {opened.uidnext}, we have read up to {low}"
+                raise CursorLost(words, _start(epoch, opened.uidvalidity))
             if uids or last:
                 return low, uids, not last
             low += SPAN
@@ -191,7 +211,74 @@ class ImapReceiving:
             found.update(await self._wire.uid_search(f"UID {uid_set}"))
         return found & set(uids)
 
+    # Looking, by EXAMINE whatever the touchpoint marks
+
+    async def everything(self, folder: Folder, since: float = 0.0) -> Everything:
+        """All UIDs of a folder; whole days of ``since`` at best."""
+        async with self._turn:
+            return await everything(self._wire, await self._examined(folder.name), since)
+
+    async def find(
+        self,
+        folder: Folder,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        subject: str = "",
+        since: float = 0.0,
+        before: float = 0.0,
+    ) -> list[Ref]:
+        """The mails of a folder that fit, newest first, at most 50."""
+        async with self._turn:
+            return await find(
+                self._wire, await self._examined(folder.name), folder.name,
+                message_id=message_id, sender=sender, subject=subject, since=since, before=before,
+            )  # fmt: skip
+
+    async def copies(self, message_id: str) -> int | None:
+        """How many mails in Sent have this Message-ID; None without a Sent folder."""
+        if not self._sent:
+            await self.folders()
+        if not self._sent or not message_id.strip():
+            return None
+        try:
+            return len(await self.find(Folder(name=self._sent, role=FolderRole.SENT), message_id=message_id))
+        except Refused:
+            return None
+
+    async def _examined(self, name: str) -> Selected:
+        self._opened = None
+        opened = await self._wire.examine(name)
+        self._opened = name, False, opened
+        return opened
+
     # Contents
+
+    async def heads(self, refs: Sequence[Ref]) -> AsyncIterator[tuple[int, bytes]]:
+        """The fields that tell mails apart, of items of one folder; nothing for what does not come."""
+        left = {ref.remote_id for ref in refs}
+        async with self._turn:
+            # What does not come with the others is asked for alone, once.
+            for uid_set in [*uid_sets(left), None]:
+                for each in [uid_set] if uid_set else [str(uid) for uid in sorted(left)]:
+                    async with aclosing(self._heads(refs[0], each)) as rows:
+                        async for uid, head in rows:
+                            if uid in left:
+                                left.discard(uid)
+                                yield uid, head
+
+    async def _heads(self, first: Ref, uid_set: str) -> AsyncGenerator[tuple[int, bytes], None]:
+        await self._go(first.folder, first.epoch)
+        try:
+            async with aclosing(self._wire.uid_fetch(uid_set, f"(UID {HEAD})")) as rows:
+                async for row in rows:
+                    for name, value in row.items():
+                        if name.startswith("BODY[HEADER") and isinstance(value, bytes):
+                            yield _uid(row), value
+        except NotDone:
+            return
+        except LiteralTooBig:  # the connection is closed
+            await self.open()
 
     async def fetch(self, refs: Sequence[Ref], writer: Callable[[], ContentWriter]) -> AsyncIterator[Fetched | Missing]:
         """The contents of these items of one folder, small ones first, one answer for each."""
@@ -302,7 +389,8 @@ class ImapReceiving:
             return woke
 
     async def _woken(self, name: str, seconds: float) -> bool:
-        if _end(await self._go(name)) != self._seen.get(name):  # it grew since it was listed
+        end = _end(await self._go(name))
+        if end != self._seen.get(name, end):  # it grew since it was listed
             return True
         if self._idles:
             try:
@@ -360,6 +448,11 @@ def _by_role(listed: Sequence[Listed], attributes: Sequence[str], names: Sequenc
             return folder.name
     alike = [folder.name for folder in listed if folder.leaf.casefold() in names]
     return min(alike, key=len, default="")
+
+
+def _start(epoch: int, uidvalidity: int) -> str:
+    """The cursor before all that a folder holds, whose numbers of ``epoch`` mean nothing any more."""
+    return FolderCursor(epoch_after(epoch, uidvalidity), 0).text()
 
 
 def _end(opened: Selected) -> int:

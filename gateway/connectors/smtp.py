@@ -17,14 +17,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiosmtplib
 
-from gateway.connectors import Identity, Outgoing, SendResult
+from gateway.connectors import BeforeData, Identity, Outgoing, SendResult
+from gateway.connectors.certificates import certificate_words
 from gateway.connectors.smtp_handover import Handover, Stale, sign_in_fault, unsendable, words
+from gateway.connectors.veil import Veil
 from pipeline.errors import (
     AccessBlocked,
     CertificateFault,
@@ -73,6 +74,7 @@ class SmtpSending:
         self._server = server
         self._user = user
         self._password = password
+        self._veil = Veil(password)
         self._context = ssl_context
         self._times = timeouts or SmtpTimeouts()
         self._helo = helo
@@ -86,7 +88,7 @@ class SmtpSending:
             await self._ready()
         return Identity(server=self._server.host, principal=self._user)
 
-    async def send(self, mail: Outgoing, before_data: Callable[[], Awaitable[None]]) -> SendResult:
+    async def send(self, mail: Outgoing, before_data: BeforeData) -> SendResult:
         """Hand over one mail, as ``Sending`` says."""
         async with self._lock:
             if (refusal := unsendable(mail)) is not None:
@@ -98,10 +100,8 @@ class SmtpSending:
                 # It hung up while idle, and heard nothing of this mail.
                 return await self._hand_over(mail, before_data, reused=False)
 
-    async def _hand_over(
-        self, mail: Outgoing, before_data: Callable[[], Awaitable[None]], *, reused: bool
-    ) -> SendResult:
-        handover = Handover(_Wire(await self._ready(), self._times, self._server.host), mail)
+    async def _hand_over(self, mail: Outgoing, before_data: BeforeData, *, reused: bool) -> SendResult:
+        handover = Handover(_Wire(await self._ready(), self._times, self._server.host, self._veil), mail)
         try:
             result = await handover.run(before_data, reused=reused)
         except BaseException:
@@ -156,7 +156,7 @@ class SmtpSending:
             raise
         except Exception as error:
             client.close()
-            raise translate(error, self._server.host) from error
+            raise _veiled(translate(error, self._server.host), self._veil) from None
         except BaseException:
             client.close()
             raise
@@ -208,8 +208,9 @@ class SmtpSending:
 class _Wire:
     """An aiosmtplib session as the hand-over sees it, with the flow control that aiosmtplib does not show."""
 
-    def __init__(self, client: aiosmtplib.SMTP, times: SmtpTimeouts, host: str) -> None:
+    def __init__(self, client: aiosmtplib.SMTP, times: SmtpTimeouts, host: str, veil: Veil) -> None:
         self.host = host
+        self._veil = veil
         self._client = client
         self._times = times
         self._protocol: Any = client.protocol
@@ -223,7 +224,8 @@ class _Wire:
         try:
             code, text = await self._client.execute_command(line.encode("ascii"), timeout=self._times.command)
         except Exception as error:
-            raise translate(error, self.host) from error
+            raise _veiled(translate(error, self.host), self._veil) from None
+        text = self._veil(text)
         if not 200 <= code < 600:
             raise ProviderFault(f"{self.host} answered {code} {words(text)}")
         return code, text
@@ -256,15 +258,21 @@ class _Wire:
             seconds = self._times.command if early else self._times.after_dot
             code, text = await self._protocol.read_response(timeout=seconds)
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise translate(error, self.host) from error
-        return code, text
+            raise _veiled(translate(error, self.host), self._veil) from None
+        return code, self._veil(text)
+
+
+def _veiled(fault: PostroomError, veil: Veil) -> PostroomError:
+    """A fault whose words do not hold the password."""
+    fault.args = (veil(str(fault)), *fault.args[1:])
+    return fault
 
 
 def translate(error: BaseException, server: str) -> PostroomError:
     """An error of aiosmtplib, of TLS or of the network as one of ours; what is not known is transient."""
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return CertificateFault(f"{server}: {words(cause.verify_message or str(cause))}")
+            return CertificateFault(f"{server}: {words(certificate_words(cause))}")
     said = f"{server}: {words(str(error))}"
     match error:
         case PostroomError():

@@ -8,10 +8,10 @@ is RETRY (or, before ``before_data``, an error of the connection); from there on
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Protocol
 
-from gateway.connectors import Outcome, Outgoing, RecipientResult, SendResult
+from gateway.connectors import BeforeData, Outcome, Outgoing, RecipientResult, SendResult
 from gateway.smtp_data import DataWriter
 from pipeline.errors import (
     AccessBlocked,
@@ -79,7 +79,7 @@ class Handover:
         self.in_step = True
         """Whether the session can take another mail."""
 
-    async def run(self, before_data: Callable[[], Awaitable[None]], *, reused: bool) -> SendResult:
+    async def run(self, before_data: BeforeData, *, reused: bool) -> SendResult:
         """The whole of it."""
         limit = self._session.offers("size") or ""
         if limit.isdigit() and 0 < int(limit) < self._mail.size:
@@ -89,7 +89,8 @@ class Handover:
             first = await anext(chunks, b"")
             if (ended := await self._mail_from(first, reused=reused) or await self._rcpt_to()) is not None:
                 return ended
-            await before_data()
+            accepted = self._accepted()
+            await before_data([address for address in self._results if address not in accepted])
             return await self._data(first, chunks)
         finally:
             await _close(chunks)
@@ -202,8 +203,8 @@ class Handover:
                 self.in_step = False
         return result
 
-    def _accepted(self) -> list[str]:
-        return [address for address, result in self._results.items() if result.outcome is Outcome.ACCEPTED]
+    def _accepted(self) -> set[str]:
+        return {address for address, result in self._results.items() if result.outcome is Outcome.ACCEPTED}
 
     def _accepted_are(self, outcome: Outcome, code: int, text: str) -> SendResult:
         """The server's word on those whom it accepted at RCPT; the others keep theirs."""

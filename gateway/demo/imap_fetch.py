@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from gateway.demo.imap_syntax import Bad, Token, date_time, number_set, word, words
+from gateway.demo.imap_syntax import Bad, Token, date_time, number_set, parse_date_time, word, words
 from gateway.demo.mailbox import Message
+from pipeline.headers import decode_words
 
 _BODY = re.compile(rb"BODY(\.PEEK)?\[([^\]]*)\](?:<(\d{1,10})(?:\.(\d{1,10}))?>)?$", re.IGNORECASE)
 _FIELDS = re.compile(rb"HEADER\.FIELDS(\.NOT)?\s+\(([^)]*)\)$", re.IGNORECASE)
@@ -130,6 +131,7 @@ def _fields(header: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield found[1], found[0]
 
 
+_FIELD_KEYS = (b"FROM", b"TO", b"CC", b"SUBJECT")
 _FLAG_KEYS = {b"SEEN": "\\Seen", b"DELETED": "\\Deleted", b"ANSWERED": "\\Answered", b"FLAGGED": "\\Flagged"}
 
 
@@ -157,6 +159,12 @@ def _narrow(rest: list[Token], chosen: list[Message], messages: Sequence[Message
     if key == b"HEADER":
         field, value = _argument(rest).lower(), _argument(rest).lower()
         return [message for message in chosen if _has(message.content, field, value)]
+    if key in _FIELD_KEYS:
+        value = _argument(rest).lower()
+        return [message for message in chosen if _has(message.content, key.lower(), value)]
+    if key in (b"SINCE", b"BEFORE"):  # by whole days of the server's zone, which is UTC
+        day = parse_date_time(_argument(rest) + b" 00:00:00 +0000")
+        return [message for message in chosen if (message.internaldate >= day) is (key == b"SINCE")]
     if key.removeprefix(b"UN") in _FLAG_KEYS:
         flag = _FLAG_KEYS[key.removeprefix(b"UN")]
         return [message for message in chosen if (flag in message.flags) is not key.startswith(b"UN")]
@@ -173,5 +181,11 @@ def _argument(rest: list[Token]) -> bytes:
 
 
 def _has(content: bytes, field: bytes, value: bytes) -> bool:
+    """Whether a field holds a text, as it is written or with its encoded words decoded (RFC 3501 section 6.4.4)."""
     header, _ = _split(content)
-    return any(name.lower() == field and value in line.partition(b":")[2].lower() for name, line in _fields(header))
+    lines = [line.partition(b":")[2] for name, line in _fields(header) if name.lower() == field]
+    return any(value in each.lower() for line in lines for each in (line, _decoded(line)))
+
+
+def _decoded(line: bytes) -> bytes:
+    return decode_words(line.decode("utf-8", "replace")).encode("utf-8", "replace") if b"=?" in line else b""

@@ -83,6 +83,9 @@ class SmtpServer:
         self.admitting = asyncio.Event()
         """While clear, MAIL FROM gets no answer: clients wait before any content has gone."""
         self.admitting.set()
+        self.answering = asyncio.Event()
+        """While clear, what was taken gets no answer: clients wait, and cannot know."""
+        self.answering.set()
 
     async def talk(self, wire: Wire) -> None:
         """Serve one client until it goes."""
@@ -275,6 +278,7 @@ class Session:
         if self._server.policy.swallow_answers > 0:
             self._server.policy.swallow_answers -= 1
             raise Hangup("the answer is lost as told")
+        await self._server.answering.wait()
         self._forget()
         return await self._reply(250, f"2.0.0 Ok: queued as D{number}")
 

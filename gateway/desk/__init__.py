@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gateway import __version__, control, views
 from gateway.control import Call, GetStatus, WhoAmI, sees_all
+from gateway.desk.asking import Asking
 from gateway.desk.house import HouseAnswers
 from gateway.desk.looking import Looking
 from gateway.desk.mail import Mails
-from gateway.desk.needs import needs_you, troubled
+from gateway.desk.needs import DiskWatch, needs_you, troubled
 from gateway.desk.parts import House, Parts
 from gateway.desk.people import People
+from gateway.desk.proving import Proving
+from gateway.desk.replaying import Replaying
+from gateway.desk.resuming import Resuming
 from gateway.desk.touchpoints import Touchpoints
 from gateway.events import Heard, HouseFact, MailFact, TouchpointFact
 from gateway.rows import Batch, Event, Me, NeedRow, Status, TouchpointRow
@@ -52,6 +56,7 @@ class Desk:
         self._started_at = started_at
         self._told: tuple[float, Mapping[str, int], tuple[NeedRow, ...]] = (float("-inf"), {}, ())
         self._counting = asyncio.Lock()
+        self._disk = DiskWatch()
         self._running: set[asyncio.Future[Any]] = set()
         mails = Mails(parts)
         self._answers = self._table(Touchpoints(parts, mails.drop_all), People(parts), mails)
@@ -59,6 +64,7 @@ class Desk:
     def _table(self, touchpoints: Touchpoints, people: People, mails: Mails) -> dict[type[Call[Any]], Answer]:
         house = HouseAnswers(self._parts)
         looking = Looking(self._parts)
+        proving = Proving(self._parts)
         return {
             control.WhoAmI: self._whoami,
             control.GetStatus: self._status,
@@ -81,6 +87,7 @@ class Desk:
             control.TryTouchpoint: touchpoints.test,
             control.ActivateTouchpoint: touchpoints.activate,
             control.DeactivateTouchpoint: touchpoints.deactivate,
+            control.ResumeTouchpoint: Resuming(self._parts).resume,
             control.LinkRingGroup: touchpoints.link,
             control.UnlinkRingGroup: touchpoints.unlink,
             control.ListBlocklist: touchpoints.blocklist,
@@ -100,11 +107,15 @@ class Desk:
             control.ReadContent: mails.content,
             control.ReadText: mails.text,
             control.ShapeOutbox: mails.shape,
-            control.Why: mails.why,
+            control.Why: Asking(self._parts).why,
+            control.Prove: proving.prove,
+            control.ShowProving: proving.progress,
+            control.ReplayMail: Replaying(self._parts).replay,
             control.CloseMail: mails.close,
             control.ReopenMail: mails.reopen,
             control.MoveMail: mails.move,
             control.RetryMail: mails.retry,
+            control.ConfirmMail: mails.confirm,
             control.HoldMail: mails.hold,
             control.ReleaseMail: mails.release,
             control.DropMail: mails.drop,
@@ -146,7 +157,7 @@ class Desk:
             account=figures if all_of_it else {},
             touchpoints=tuple(sorted(rows, key=_worst_first)[:MOST_TOUCHPOINTS]),
             touchpoint_count=len(rows),
-            needs_you=wanting if all_of_it else (),
+            needs_you=(*self._disk.needs(self._parts.store.no_writes, now), *wanting) if all_of_it else (),
         )
 
     async def batch(self, heard: Heard, caller: Caller) -> Batch:
@@ -206,7 +217,8 @@ class Desk:
                     lambda tx: (account(tx, moving).as_dict(), needs_you(tx, trouble, now))
                 )
                 self._told = (now, *found)
-            return self._told[1:]
+            figures, wanting = self._told[1:]
+            return figures, (*self._disk.needs(self._parts.store.no_writes, now), *wanting)
 
 
 class Running(House, Protocol):
@@ -248,6 +260,7 @@ class FrontDesk(Desk):
                 clock=parts.clock,
                 settings=house.settings,
                 journal=house.journal,
+                services=parts,
             ),
             hostname=house.settings.hostname,
             started_at=house.started_at,

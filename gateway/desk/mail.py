@@ -1,4 +1,4 @@
-"""Calls about mail: lists, one mail, its content and text, why, the shape of the outbox, and what people do to it.
+"""Calls about mail: lists, one mail, its content and text, the shape of the outbox, and what people do to it.
 
 Agents see queued mail and nothing else; to them, other mail does not exist.
 """
@@ -9,10 +9,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 
-from gateway import shapes, views
+from gateway import notices, shapes, views
 from gateway.control import (
     LONGEST_CHUNK,
     CloseMail,
+    ConfirmMail,
     DropMail,
     HoldMail,
     ListMail,
@@ -24,21 +25,20 @@ from gateway.control import (
     RetryMail,
     ShapeOutbox,
     ShowMail,
-    Why,
     sees_all,
 )
 from gateway.desk.parts import Parts
 from gateway.events import MailFact, MailWhat
-from gateway.rows import Chunk, HeaderRow, MailDetail, MailRow, MailText, Page, PartRow, Shape, WhyAnswer
+from gateway.rows import Chunk, HeaderRow, MailDetail, MailRow, MailText, Page, PartRow, Shape
 from gateway.server import Caller
 from pipeline import people, reading
 from pipeline.errors import Refused
 from pipeline.spool import Also
 from pipeline.store import Row, Tx
+from pipeline.touchpoint import SentCopy
 
 Act = Callable[[int, str, Also], Awaitable[None]]
 """A verb of the spool."""
-_MOST_ANSWERS = 5
 _DROPPED_AT_ONCE = 200
 _READ_AT_ONCE = 2
 """Mails that are made readable at the same time: each costs memory, and the loop its share of the processor."""
@@ -94,19 +94,6 @@ class Mails:
         parts = self._parts
         return await shapes.shape(parts.store, parts.scene, call.touchpoint, call.by, parts.clock())
 
-    async def why(self, call: Why, caller: Caller) -> WhyAnswer:
-        """What became of a mail."""
-        scene = self._parts.scene
-
-        def work(tx: Tx) -> WhyAnswer:
-            ids, items = views.why(
-                tx, scene, entry_id=call.id, message_id=call.message_id, author=call.author, subject=call.subject
-            )
-            found = tuple(views.mail_detail(tx, scene, number) for number in ids[:_MOST_ANSWERS])
-            return WhyAnswer(mails=found, items=tuple(items), more=len(ids) > _MOST_ANSWERS)
-
-        return await self._parts.store.read(work)
-
     async def close(self, call: CloseMail, caller: Caller) -> MailRow:
         """Dealt with."""
         return await self._act("mail.close", call.id, caller, self._parts.spool.close)
@@ -133,6 +120,18 @@ class Mails:
         """Now."""
         return await self._act("mail.retry", call.id, caller, self._parts.spool.retry)
 
+    async def confirm(self, call: ConfirmMail, caller: Caller) -> MailRow:
+        """It did arrive; whom its content never went to is tried again, and who was refused is told of."""
+
+        async def confirm(entry_id: int, actor: str, also: Also) -> None:
+            row = await self._row(entry_id)
+            touchpoint = views.find(self._parts.directory, str(row.touchpoint_id))
+            file_copy = touchpoint.connection.sent_copy is SentCopy.APPEND
+            notice = notices.writer(self._parts, touchpoint)
+            await self._parts.spool.confirm(entry_id, actor, also, notice=notice, file_copy=file_copy)
+
+        return await self._act("mail.confirm", call.id, caller, confirm)
+
     async def hold(self, call: HoldMail, caller: Caller) -> MailRow:
         """Set aside."""
 
@@ -152,7 +151,7 @@ class Mails:
     async def drop_all(self, touchpoint_id: int, caller: Caller) -> None:
         """Give up what waits at a touchpoint, and close what is in its queues."""
         groups: tuple[tuple[str, str, Act], ...] = (
-            ("mail.drop", "state IN ('waiting', 'held')", self._parts.spool.drop),
+            ("mail.drop", "state IN ('waiting', 'held', 'unknown')", self._parts.spool.drop),
             ("mail.close", "disposition = 'queued' AND closed = 0", self._parts.spool.close),
         )
         for verb, where, act in groups:

@@ -12,6 +12,7 @@ from shlex import quote
 
 from gateway.rows import NeedRow
 from gateway.views import Scene
+from pipeline import resume
 from pipeline.lifecycle import ConnectionState
 from pipeline.store import Row, Tx
 
@@ -22,6 +23,27 @@ LONG_BACKOFF = 3600.0
 MOST_UNASSIGNED = 1000
 """Counting on would cost more than it tells."""
 _TROUBLES = (ConnectionState.LOST, ConnectionState.BACKOFF)
+
+
+class DiskWatch:
+    """Since when the disk takes no writes; asked before the rest, which is read from it."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+
+    def needs(self, why: str, now: float) -> tuple[NeedRow, ...]:
+        """The row about the disk, where ``why`` says what is wrong with it."""
+        if not why:
+            self._since = 0.0
+            return ()
+        self._since = self._since or now
+        words = f"{why}: intake pauses, the relay says 452; both resume by themselves"
+        return (
+            NeedRow(
+                kind="disk-full", touchpoint="", count=0, since=self._since, words=words, command="postroom doctor"
+            ),
+        )
+
 
 Troubled = dict[ConnectionState, list[int]]
 """Ids of touchpoints by what is wrong."""
@@ -38,7 +60,7 @@ def troubled(scene: Scene) -> Troubled:
 
 def needs_you(tx: Tx, trouble: Troubled, now: float) -> tuple[NeedRow, ...]:
     """What waits for a person, touchpoints first."""
-    return (*_touchpoints(tx, trouble, now), *_mail(tx))
+    return (*_touchpoints(tx, trouble, now), *_renumbered(tx), *_mail(tx))
 
 
 def _touchpoints(tx: Tx, trouble: Troubled, now: float) -> Iterator[NeedRow]:
@@ -95,6 +117,23 @@ def _more(state: ConnectionState, number: int, first: Row) -> NeedRow:
         words=f"{number:,} more touchpoints {what}",
         command=f"postroom touchpoint list --state {state.value}",
     )
+
+
+def _renumbered(tx: Tx) -> Iterator[NeedRow]:
+    """Folders that came back with new numbers and much old mail: a person says what is taken."""
+    sql = (
+        "SELECT t.address, r.folder, r.unseen, r.old, r.asked_at FROM resume AS r JOIN touchpoint AS t"
+        f" ON t.id = r.touchpoint_id WHERE {resume.OPEN} AND t.deleted_at = 0 ORDER BY r.asked_at LIMIT :most"
+    )
+    for row in tx.all(sql, {"most": MOST_TOUCHPOINTS}):
+        yield NeedRow(
+            kind="resume",
+            touchpoint=row["address"],
+            count=row["unseen"],
+            since=row["asked_at"],
+            words=f"{row['folder']} was renumbered: take {row['unseen']:,} unseen mails, {row['old']:,} of them old?",
+            command=f"postroom touchpoint resume {quote(row['address'])}",
+        )
 
 
 _STATES = {

@@ -14,11 +14,12 @@ from gateway.metrics import Metrics
 from gateway.relay_watch import RelayWatch
 from gateway.rows import TouchpointRow
 from gateway.server import Caller
+from gateway.services import Services
 from gateway.settings import Settings
 from gateway.views import Scene
 from pipeline import people
 from pipeline.directory import Directory
-from pipeline.errors import PostroomError
+from pipeline.errors import PostroomError, Refused
 from pipeline.lifecycle import ConnectionState
 from pipeline.people import Detail
 from pipeline.spool import Spool
@@ -93,6 +94,19 @@ class Parts:
     clock: Callable[[], float]
     settings: Settings
     journal: Journal
+    services: Services | None = None
+    """What the daemon's own tasks work with; None where nothing runs."""
+
+    def at_work(self) -> Services:
+        """What asks servers and walks mail; raises Refused where nothing runs."""
+        if self.services is None:
+            raise Refused("nothing is running here that could do this")
+        return self.services
+
+    @property
+    def directory(self) -> Directory:
+        """The current snapshot."""
+        return self.house.directory
 
     @property
     def scene(self) -> Scene:

@@ -51,7 +51,7 @@ from pipeline.directory import connection_from_json
 from pipeline.errors import PostroomError, Refused
 from pipeline.names import check_domain, check_name
 from pipeline.store import Tx, Value
-from pipeline.touchpoint import Connection, Security, SentCopy, Server, Touchpoint
+from pipeline.touchpoint import Connection, Security, SentCopy, Server, Touchpoint, UnknownPolicy
 from pipeline.touchpoints import TemplateKind
 
 _W = TouchpointWhat
@@ -87,7 +87,9 @@ class Touchpoints:
         """One page."""
         tp = self._find(call.touchpoint)
         row = await self._parts.touchpoint_row(tp.id)
-        kept = await self._parts.store.read(lambda tx: views.has_password(tx, tp.id))
+        kept, resumes = await self._parts.store.read(
+            lambda tx: (views.has_password(tx, tp.id), views.resumes(tx, tp.id))
+        )
         users = self._parts.house.directory.relay_users.values()
         connection = tp.connection
         return TouchpointDetail(
@@ -107,6 +109,8 @@ class Touchpoints:
             relay_users=tuple(sorted(user.name for user in users if tp.id in user.grants))[:100],
             activated_at=tp.activated_at,
             has_password=kept,
+            unknown_outcome=connection.unknown_outcome.value,
+            resumes=resumes,
         )
 
     async def create(self, call: CreateTouchpoint, caller: Caller) -> TouchpointRow:
@@ -377,7 +381,7 @@ def _page(tx: Tx, touchpoint_id: int) -> dict[str, Value]:
 
 def _way(connection: Connection) -> dict[str, Value]:
     """A connection in the words of ``SetConnection``."""
-    names = ("preset", "user", "ca_file", "sent_copy", "null_sender", "junk_folder", "mark")
+    names = ("preset", "user", "ca_file", "sent_copy", "null_sender", "junk_folder", "mark", "unknown_outcome")
     servers = {"imap": connection.imap, "smtp": connection.smtp}
     return _words(
         {name: getattr(connection, name) for name in names}
@@ -422,6 +426,7 @@ def _connection(tp: Touchpoint, call: SetConnection) -> Connection:
         null_sender=made.null_sender if call.null_sender is None else call.null_sender,
         junk_folder=made.junk_folder if call.junk_folder is None else _folder(call.junk_folder),
         mark=made.mark if call.mark is None else _mark(call.mark),
+        unknown_outcome=_policy(call.unknown_outcome or tp.connection.unknown_outcome),
     )
     for half, server in (("imap", made.imap), ("smtp", made.smtp)):
         if server is not None and not server.host:
@@ -463,6 +468,14 @@ def _sent_copy(text: str) -> SentCopy:
         return SentCopy(text)
     except ValueError:
         raise Refused(f"{text[:40]!a} says not who files Sent copies; there are: {', '.join(SentCopy)}") from None
+
+
+def _policy(text: str) -> UnknownPolicy:
+    try:
+        return UnknownPolicy(text)
+    except ValueError:
+        names = ", ".join(UnknownPolicy)
+        raise Refused(f"{text[:40]!a} is no policy for unknown outcomes; there are: {names}") from None
 
 
 def _path(text: str) -> str:

@@ -43,6 +43,9 @@ class Tx(Protocol):
 class Store(Protocol):
     """What holds everything durable."""
 
+    no_writes: str
+    """Why the disk takes no writes, as of the last one that was tried; "" while all is well."""
+
     async def write(self, work: Callable[[Tx], T], *, size: int = 0, urgent: bool = False) -> T:
         """Run ``work`` and answer after its commit has reached the disk.
 

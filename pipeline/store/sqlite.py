@@ -7,9 +7,10 @@ is one fsync for all of them. Promises:
 - An answer means that the bytes are on the disk.
 - Work that fails takes back its own changes only. Work may run twice, when a full disk ended the transaction around
   it: it must be a function of its ``tx`` alone.
-- No room on the disk (SQLITE_FULL, ENOSPC, EDQUOT) is ``StoreFull``: the caller waits and tries again. Every other
-  I/O error, and so every failed fsync, ends the process at once: after it, what the kernel says about the file can
-  not be believed.
+- A disk that takes no writes (SQLITE_FULL, ENOSPC, EDQUOT, EROFS) is ``StoreFull``: the caller waits and tries again.
+  Every other I/O error, and so every failed fsync, ends the process at once (74): after it, what the kernel says
+  about the file can not be believed.
+- A damaged file ends it as well (65), with the command that helps: nothing is written on top of damage.
 
 Never: a second writing connection, a checkpoint on another connection (SQLite before 3.51.3 can corrupt a WAL that
 two connections reset), or a reader that stays longer than a second and lets the WAL grow.
@@ -27,12 +28,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
-from pipeline.errors import PostroomError, Refused, StoreFull
+from pipeline.errors import Damaged, PostroomError, Refused, StoreFull
 from pipeline.store import Row, Tx, Value
 from pipeline.store.schema import migrate
 
@@ -46,18 +47,16 @@ CHECKPOINT = 8 * 1024 * 1024
 """Bytes written between two checkpoints, roughly."""
 READERS = 2
 _OVERHEAD = 4096
-EX_IOERR = 74
-_DISK = frozenset({
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY,
-})  # fmt: skip
+EX_DATAERR, EX_IOERR = 65, 74
+_DAMAGE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_DISK = _DAMAGE | {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 """Primary result codes that speak of the disk or the file, not of a statement."""
 
 
-def die(reason: str) -> NoReturn:
-    """End the process without another write (sysexits EX_IOERR)."""
+def die(reason: str, code: int = EX_IOERR) -> NoReturn:
+    """End the process without another write (sysexits EX_IOERR, or EX_DATAERR where the file is damaged)."""
     print(f"postroom: the store failed, stopping at once: {reason}", file=sys.stderr, flush=True)
-    os._exit(EX_IOERR)
+    os._exit(code)
 
 
 class SqliteTx:
@@ -112,12 +111,19 @@ class _Job:
     error: BaseException | None = None
 
 
+class Fatal(Protocol):
+    """What ends the process, as ``die`` does."""
+
+    def __call__(self, reason: str, code: int = EX_IOERR) -> NoReturn: ...
+
+
 class SqliteStore:
     """``pipeline.store.Store`` on one SQLite file; used from one event loop."""
 
-    def __init__(self, path: Path, lock: int, connection: sqlite3.Connection, fatal: Callable[[str], NoReturn]) -> None:
+    def __init__(self, path: Path, lock: int, connection: sqlite3.Connection, fatal: Fatal) -> None:
         self.path = path
         self.commits = 0
+        self.no_writes = ""
         self._lock = lock
         self._connection = connection
         self._fatal = fatal
@@ -128,6 +134,7 @@ class SqliteStore:
         self._queued = 0
         self._room = asyncio.Event()
         self._written = 0
+        self._changes = 0
         self._closing = False
         self._work = threading.Condition()
         self._local = threading.local()
@@ -137,11 +144,17 @@ class SqliteStore:
         self._writer.start()
 
     @classmethod
-    async def open(cls, path: Path, *, fatal: Callable[[str], NoReturn] = die) -> SqliteStore:
-        """Open the store at ``path``, made if it is not there; raises Refused where another daemon has it open."""
-        lock = _lock(path)
+    async def open(cls, path: Path, *, fatal: Fatal = die) -> SqliteStore:
+        """Open the store at ``path``, made if it is not there.
+
+        Raises Refused where another daemon has it open, Damaged, and StoreFull where the disk takes no writes.
+        """
         try:
-            connection = await asyncio.to_thread(_open, path)
+            lock = hold(path)
+        except OSError as error:
+            _give_up(path, error, fatal)
+        try:
+            connection = await asyncio.to_thread(_open, path, fatal)
         except BaseException:
             os.close(lock)
             raise
@@ -186,7 +199,7 @@ class SqliteStore:
             try:
                 self._commit(batch)
             except Exception as error:  # a writer that ends unseen would let every caller wait for ever
-                self._fatal(f"{self.path}: {error!r} ({_code_name(error)})")
+                self._end(error)
             self._loop.call_soon_threadsafe(self._answer, batch)
             self._written += sum(job.size for job in batch)
             if self._written >= CHECKPOINT:
@@ -221,8 +234,11 @@ class SqliteStore:
                 if not self._connection.in_transaction:  # SQLITE_FULL ended all of it, not only this savepoint
                     job.error = job.error or RuntimeError("this work ended the transaction that it was part of")
                     return [other for other in jobs if other.error is None]
+            changes = self._connection.total_changes
             self._connection.execute("COMMIT")
             self.commits += 1
+            if changes != self._changes:
+                self._changes, self.no_writes = changes, ""
         except sqlite3.Error as error:
             full = self._full(error)
             if self._connection.in_transaction:
@@ -251,11 +267,19 @@ class SqliteStore:
         return self._full(error) if _primary(error) in _DISK else error
 
     def _full(self, error: sqlite3.Error) -> StoreFull:
-        """StoreFull where the disk has no room; raises ``error`` again where it is anything else."""
-        full = _primary(error) == sqlite3.SQLITE_FULL
-        if full or (_primary(error) == sqlite3.SQLITE_IOERR and not _of_sync(error) and _no_room(self.path)):
-            return StoreFull(f"no room on the disk under {self.path}")
-        raise error
+        """StoreFull where the disk takes no writes; raises ``error`` again where it is anything else."""
+        reason = _no_writes(self.path, error)
+        known, self.no_writes = self.no_writes, reason
+        if not reason and known and _primary(error) == sqlite3.SQLITE_IOERR and not _of_sync(error):
+            reason = known  # it took none a moment ago, and does again by the time that we ask: good for one doubt
+        if not reason:
+            raise error
+        return StoreFull(reason)
+
+    def _end(self, error: Exception) -> NoReturn:
+        if isinstance(error, sqlite3.Error) and _primary(error) in _DAMAGE:
+            self._fatal(str(_damaged(self.path, error)), EX_DATAERR)
+        self._fatal(f"{self.path}: {error!r} ({_code_name(error)})")
 
     def _checkpoint(self) -> None:
         self._written = 0
@@ -265,7 +289,7 @@ class SqliteStore:
             try:
                 self._full(error)
             except sqlite3.Error:
-                self._fatal(f"{self.path}: checkpoint: {error} ({_code_name(error)})")
+                self._end(error)
 
     def _answer(self, batch: list[_Job]) -> None:
         for job in batch:
@@ -282,9 +306,17 @@ class SqliteStore:
     # -- readers -----------------------------------------------------------------------------------------------------
 
     def _read(self, work: Callable[[Tx], T]) -> T:
-        connection = self._reader()
-        with _snapshot(connection):
-            return work(SqliteTx(connection))
+        try:
+            connection = self._reader()
+            with _snapshot(connection):
+                return work(SqliteTx(connection))
+        except sqlite3.Error as error:
+            if _primary(error) not in (*_DAMAGE, sqlite3.SQLITE_IOERR):
+                raise
+            try:
+                raise self._full(error) from error  # even a reader needs a place for the index of the log
+            except sqlite3.Error:
+                self._end(error)
 
     def _reader(self) -> sqlite3.Connection:
         found: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -324,8 +356,8 @@ def _snapshot(connection: sqlite3.Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
-def _lock(path: Path) -> int:
-    """Hold the store for this process; raises Refused with the other's pid."""
+def hold(path: Path) -> int:
+    """Hold the store for this process, as long as the descriptor is open; raises Refused with the other's pid."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -337,36 +369,60 @@ def _lock(path: Path) -> int:
             f"another Postroom (pid {pid or 'unknown'}) has the store {path} open: stop it first, "
             "or give this one another state_dir"
         ) from None
-    os.ftruncate(lock, 0)
-    os.write(lock, f"{os.getpid()}\n".encode())
+    try:
+        os.ftruncate(lock, 0)
+        os.write(lock, f"{os.getpid()}\n".encode())
+    except BaseException:
+        os.close(lock)  # or it would be in our own way when we try again
+        raise
     return lock
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open(path: Path, fatal: Fatal) -> sqlite3.Connection:
+    try:
+        _make(path)
+        if not path.stat().st_size:
+            with closing(sqlite3.connect(path, isolation_level=None)) as first:
+                first.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table
+                first.execute("PRAGMA journal_mode=WAL")
+        _make(path.with_name(path.name + "-wal"))
+        return _prepared(path)
+    except sqlite3.Error as error:
+        if reason := _no_writes(path, error):
+            raise StoreFull(reason) from error
+        if _primary(error) in _DAMAGE:
+            raise _damaged(path, error) from error
+        if _primary(error) == sqlite3.SQLITE_IOERR:
+            fatal(f"{path}: {error!r} ({_code_name(error)})")
+        raise Refused(f"the store {path} cannot be opened: {error} ({_code_name(error)})") from error
+    except OSError as error:
+        _give_up(path, error, fatal)
+
+
+def _make(path: Path) -> None:
+    """See to it that a file is there, and that its name is durable.
+
+    SQLite syncs the folder of a new log itself, and ignores it when that fails: it must not be the first one to try.
+    """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    _sync_folders(path.parent)
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
     try:
-        _prepare(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise Refused(f"the store {path} cannot be opened: {error} ({_code_name(error)})") from error
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA cache_size=-32768")
+        connection.execute("PRAGMA temp_store=MEMORY")  # a full /tmp is not to look like a full store
+        migrate(connection)
+        _assert_durable(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # counts only before the first table
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
-    connection.execute("PRAGMA wal_autocheckpoint=0")
-    connection.execute("PRAGMA cache_size=-32768")
-    connection.execute("PRAGMA temp_store=MEMORY")  # a full /tmp is not to look like a full store
-    migrate(connection)
-    _assert_durable(connection, path)
-    _sync_folder(path.parent)  # SQLite ignores a failed sync of the folder of a new WAL
 
 
 def _assert_durable(connection: sqlite3.Connection, path: Path) -> None:
@@ -376,12 +432,21 @@ def _assert_durable(connection: sqlite3.Connection, path: Path) -> None:
         raise Refused(f"the store {path} cannot be made durable (journal_mode={mode}, synchronous={level})")
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync_folders(folder: Path) -> None:
+    """Make the names in ``folder`` durable, and its own name in each folder above it on the same disk."""
+    folder = folder.absolute()
+    disk = folder.stat().st_dev
+    for each in (folder, *folder.parents):
+        if each.stat().st_dev != disk:
+            return
+        try:
+            handle = os.open(each, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:  # somebody else's folder, and so not one that was made for us
+            return
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _primary(error: sqlite3.Error) -> int | None:
@@ -398,8 +463,42 @@ def _code_name(error: Exception) -> str:
     return getattr(error, "sqlite_errorname", "no code")
 
 
-def _no_room(path: Path) -> bool:
-    """Whether the store's folder takes no more bytes: SQLite reports EDQUOT and some ENOSPC as plain I/O errors."""
+def _damaged(path: Path, error: sqlite3.Error) -> Damaged:
+    return Damaged(
+        f"the store {path} is damaged ({error}): nothing more is written to it;"
+        " see which mails are affected with: postroom doctor"
+    )
+
+
+def _give_up(path: Path, error: OSError, fatal: Fatal) -> NoReturn:
+    """A call of our own on the store's files failed."""
+    if error.errno in _NO_WRITES:
+        raise StoreFull(_NO_WRITES[error.errno].format(path)) from error
+    if error.errno == errno.EIO:
+        fatal(f"{path}: {error}")
+    raise Refused(f"the store {path} cannot be opened: {error.filename or path}: {error.strerror}") from error
+
+
+_NO_WRITES = {
+    errno.ENOSPC: "no room on the disk under {}",
+    errno.EDQUOT: "no room on the disk under {}: the quota is used up",
+    errno.EROFS: "the disk under {} is read-only",
+}
+
+
+def _no_writes(path: Path, error: sqlite3.Error) -> str:
+    """The sentence that says that the disk takes no writes, where that is what ``error`` comes from; else ""."""
+    if _primary(error) == sqlite3.SQLITE_FULL:
+        return _NO_WRITES[errno.ENOSPC].format(path)
+    if _primary(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _of_sync(
+        error
+    ):
+        return _refused_by_disk(path)
+    return ""
+
+
+def _refused_by_disk(path: Path) -> str:
+    """Why the store's folder takes no more bytes: SQLite reports EDQUOT, EROFS and some ENOSPC as plain I/O errors."""
     probe = path.with_name(path.name + ".probe")
     try:
         handle = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -409,8 +508,8 @@ def _no_room(path: Path) -> bool:
         finally:
             os.close(handle)
     except OSError as error:
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return _NO_WRITES[error.errno].format(path) if error.errno in _NO_WRITES else ""
     finally:
         with suppress(OSError):
             probe.unlink()
-    return False
+    return ""

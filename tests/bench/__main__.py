@@ -19,6 +19,9 @@ NAMES = {
     "relay": "durable acceptance by our relay against Postfix smtpd",
     "intake": "a backlog in Dovecot through the whole line into the store, against mbsync with FSync",
     "content": "mail in the database against files beside it",
+    "idle": "memory of a touchpoint that waits for mail over TLS, against connections of aioimaplib",
+    "large": "a mail of 100 MB on its three ways: memory and time, against mbsync, Postfix and aiosmtplib",
+    "latency": "from APPEND to assigned by IDLE, against a script on aioimaplib",
     "tui": "the terminal UI against Textual's own widgets: first paint, 10,000 rows, bytes, CPU, memory",
 }
 UNAVAILABLE = 69

@@ -7,10 +7,8 @@ cursor. Its clock runs from the call that connects the touchpoint to its last co
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -27,35 +25,12 @@ from gateway.control import (
     LinkRingGroup,
     SetConnection,
 )
-from tests.bench import Figure, Scene, Unavailable, say, take_turns
+from tests.bench import Figure, Scene, Unavailable, mbsync, say, take_turns
 from tests.daemon import Daemon, running
 from tests.servers.dovecot import Dovecot, missing
 
 ADDRESS, PASSWORD = "backlog@example.org", "correct-horse"
 MAILS, SIZE = 10_000, 5_000
-
-MBSYNC = """
-FSync yes
-
-IMAPStore far
-Host 127.0.0.1
-Port {port}
-User {user}
-Pass {password}
-SSLType None
-AuthMechs LOGIN
-
-MaildirStore near
-Path {home}/mail/
-Inbox {home}/mail/INBOX
-
-Channel all
-Far :far:INBOX
-Near :near:INBOX
-Sync Pull
-Create Near
-SyncState {home}/state/
-"""
 
 
 def run(scene: Scene) -> dict[str, Figure]:
@@ -142,26 +117,12 @@ def _last_commit(store: Path, count: int) -> float:
 
 
 def _peer(directory: Path, port: int, count: int) -> float:
-    for name in ("mail", "state"):
-        (directory / name).mkdir(parents=True)
+    config = mbsync.configure(
+        directory, host="127.0.0.1", port=port, tls="SSLType None", user=ADDRESS, password=PASSWORD
+    )
     try:
-        config = directory / "mbsyncrc"
-        config.write_text(MBSYNC.format(port=port, user=ADDRESS, password=PASSWORD, home=directory), encoding="utf-8")
-        start = time.perf_counter()
-        done = subprocess.run(
-            ["mbsync", "-q", "-c", str(config), "all"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            env={"HOME": str(directory), "PATH": os.environ["PATH"]},
-            timeout=1800,
-            check=False,
-        )
-        took = time.perf_counter() - start
-        if done.returncode != 0:
-            raise RuntimeError(f"mbsync failed: {done.stderr}")
-        found = sum(1 for folder in ("new", "cur") for _ in (directory / "mail" / "INBOX" / folder).iterdir())
-        if found != count:
+        _, took = mbsync.watched(config)
+        if (found := sum(1 for _ in mbsync.mails(directory))) != count:
             raise RuntimeError(f"mbsync stored {found} of {count} mails")
         return count / took
     finally:

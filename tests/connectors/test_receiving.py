@@ -8,12 +8,15 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from gateway.connectors import Fetched, Folder, FolderRole, Missing, Receiving, Ref
 from gateway.connectors.imap_smtp import WINDOW, ImapReceiving
+from pipeline.cursor import FolderCursor
 from pipeline.errors import AuthRequired, CertificateFault, CursorLost, Refused, Transient
+from pipeline.headers import Headers, head_hash
 from pipeline.mail import OPENING
 from pipeline.touchpoint import Connection, Security, Server
 from tests.connectors.writing import Writer
@@ -198,19 +201,64 @@ async def test_junk_is_a_folder_of_its_own(imap_server: MailServer, user: str) -
         assert bytes_of((await contents(mailbox, page.refs))[1]) == mail(1)
 
 
-async def test_a_renumbered_folder_is_lost(imap_server: MailServer, user: str) -> None:
+async def test_a_renumbered_folder_is_lost_and_says_where_to_begin(imap_server: MailServer, user: str) -> None:
     put(imap_server, user, mail(1))
     async with opened(imap_server, user) as mailbox:
         page = await mailbox.changes(INBOX, "")
         await asyncio.to_thread(imap_server.renumber, user)
         await mailbox.close()
         await mailbox.open()
-        with pytest.raises(CursorLost):
+        with pytest.raises(CursorLost) as lost:
             await mailbox.changes(INBOX, page.cursor)
+        anew = await mailbox.changes(INBOX, lost.value.start)
+        assert [(ref.size, ref.internaldate) for ref in anew.refs] == [(len(mail(1)), page.refs[0].internaldate)]
+        assert anew.refs[0].epoch > page.refs[0].epoch
         with pytest.raises(CursorLost):
             await contents(mailbox, page.refs)
         with pytest.raises(CursorLost):
             await mailbox.mark(page.refs[0], "seen")
+
+
+async def test_an_epoch_keeps_its_generation(imap_server: MailServer, user: str) -> None:
+    put(imap_server, user, mail(1))
+    async with opened(imap_server, user) as mailbox:
+        (ref,) = (await mailbox.changes(INBOX, "")).refs
+        start = FolderCursor((3 << 32) | ref.epoch, 0).text()
+        page = await mailbox.changes(INBOX, start)
+        assert [each.epoch for each in page.refs] == [(3 << 32) | ref.epoch]
+        assert bytes_of((await contents(mailbox, page.refs))[ref.remote_id]) == mail(1)
+        assert (await mailbox.changes(INBOX, page.cursor)).refs == ()
+
+
+# -- heads -----------------------------------------------------------------------------------------------------------
+
+HEADS = {
+    "plain": b"From: a@example.org\r\nSubject: hello\r\nMessage-ID: <1@example.org>\r\n"
+    b"Date: Mon, 23 Nov 2026 10:00:00 +0000\r\n",
+    "folded, in other case": b"SUBJECT: a\r\n very\r\n\tlong one\r\nfrom:b@example.org\r\n"
+    b"MESSAGE-id: <2@example.org>\r\n",
+    "one field twice": b"Subject: one\r\nX-Other: y\r\nSubject: two\r\nFrom: c@example.org\r\n",
+    "none of them": b"X-Only: this\r\n",
+    "octets beyond ASCII": "Subject: Grüße\r\nFrom: d@example.org\r\n".encode(),
+}
+
+
+async def test_the_head_alone_says_what_the_whole_mail_says(imap_server: MailServer, user: str) -> None:
+    for head in HEADS.values():
+        put(imap_server, user, head + b"\r\nSubject: this is no field\r\n")
+    async with opened(imap_server, user) as mailbox:
+        refs = (await mailbox.changes(INBOX, "")).refs
+        found = {uid: head async for uid, head in mailbox.heads(refs)}
+        assert await _none(mailbox, refs)
+    assert seen(imap_server, user) == []
+    wanted = [head_hash(Headers.scan(head + b"\r\nbody")) for head in HEADS.values()]
+    assert [head_hash(Headers.scan(found[ref.remote_id])) for ref in refs] == wanted
+
+
+async def _none(mailbox: Receiving, refs: Sequence[Ref]) -> bool:
+    """Nothing comes for what is not there."""
+    gone = [replace(ref, remote_id=ref.remote_id + 1000) for ref in refs]
+    return [each async for each in mailbox.heads(gone)] == []
 
 
 # -- fetching --------------------------------------------------------------------------------------------------------

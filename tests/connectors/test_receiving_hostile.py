@@ -340,6 +340,13 @@ async def test_a_server_without_idle_is_asked() -> None:
     assert b"IDLE" not in mailbox.heard
 
 
+async def test_a_folder_that_nobody_listed_yet_is_waited_for_in_earnest() -> None:
+    mailbox = Mailbox(1, 2)
+    async with opened(mailbox) as receiving:  # as for a touchpoint that is switched off: a lost connection must show
+        assert not await receiving.wait(INBOX, 0.05)
+    assert mailbox.heard.count(b"IDLE") == 1
+
+
 async def test_a_server_that_cries_wolf_is_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -56,9 +56,11 @@ class Attempt:
 
     def __init__(self) -> None:
         self.commands_before: list[list[str]] = []
+        self.left_out: list[tuple[str, ...]] = []
         self.server: Scripted | None = None
 
-    async def __call__(self) -> None:
+    async def __call__(self, left_out: Sequence[str] = ()) -> None:
+        self.left_out.append(tuple(left_out))
         self.commands_before.append(list(self.server.commands) if self.server else [])
 
 
@@ -272,8 +274,10 @@ async def test_a_connection_that_fails_before_data_is_not_the_mails_fault(
 
 async def test_each_recipient_has_its_own_result() -> None:
     script = {f"RCPT TO:<{SHOP}>": "550 5.1.1 nobody", f"RCPT TO:<{POST}>": "452 4.2.2 full"}
+    attempt = Attempt()
     async with Scripted(script) as server:
-        result = await send(server, outgoing(CONTENT, DESK, SHOP, POST))
+        result = await send(server, outgoing(CONTENT, DESK, SHOP, POST), attempt)
+    assert attempt.left_out == [(SHOP, POST)]  # whom the content does not go to is known before it goes
     assert result.outcome is ACCEPTED
     assert outcomes(result) == {DESK: (ACCEPTED, 250), SHOP: (REFUSED, 550), POST: (RETRY, 452)}
     assert len(server.contents) == 1
@@ -307,7 +311,7 @@ async def test_no_recipient_no_data_and_the_session_serves_on() -> None:
 
 
 async def test_what_before_data_raises_comes_out_and_nothing_is_sent() -> None:
-    async def full() -> None:
+    async def full(left_out: Sequence[str] = ()) -> None:
         raise Throttled("stop")
 
     async with Scripted() as server:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.control import GetStatus
 from tests.daemon import Daemon
 from tests.journeys.conftest import PASSWORD, Mailbox, mail
 from tests.servers.dovecot import Dovecot
@@ -75,21 +76,59 @@ def test_causes_are_told_apart(
     assert daemon.touchpoint(box.address).state == "backoff"
 
 
-def test_a_renumbered_mailbox_stops_its_touchpoint_and_no_other(
-    daemon: Daemon, new_mailbox: Callable[..., Mailbox]
-) -> None:
-    one, two = new_mailbox(), new_mailbox()
-    for box in (one, two):
-        daemon.furnish(box.address, PASSWORD, imap=box.imap, ca_file=box.ca_file)
-        box.deliver(mail("c@example.net", box.address, "first"))
-    daemon.until(lambda: daemon.account()["taken"] == 2, "both take mail")
-    one.dovecot.renumber(one.address)
-    one.dovecot.kick(one.address)
-    daemon.until(lambda: daemon.touchpoint(one.address).state == "lost", "the renumbered one stops")
-    assert daemon.touchpoint(one.address).cause == "renumbered"
-    two.deliver(mail("c@example.net", two.address, "second"))
-    daemon.until(lambda: daemon.account()["taken"] == 3, "the other one goes on")
-    assert daemon.touchpoint(two.address).state == "connected"
+def test_a_renumbered_mailbox_goes_on_where_it_was(daemon: Daemon, new_mailbox: Callable[..., Mailbox]) -> None:
+    box = new_mailbox()
+    daemon.furnish(box.address, PASSWORD, imap=box.imap, ca_file=box.ca_file)
+    twins = [mail("c@example.net", box.address, "the same twice", message_id="<twin@client.example.net>")] * 2
+    box.deliver(*(mail("c@example.net", box.address, f"before {n}") for n in range(5)), *twins)
+    daemon.until(lambda: daemon.account()["taken"] == 7, "mail comes in")
+    for turn in range(2):
+        box.dovecot.renumber(box.address)
+        box.dovecot.kick(box.address)
+        box.deliver(mail("c@example.net", box.address, f"after {turn}"))
+        daemon.until(lambda turn=turn: daemon.account()["taken"] == 8 + turn, "only what is new is taken")
+    _made_anew(box)
+    box.deliver(mail("c@example.net", box.address, "after all"))
+    daemon.until(lambda: daemon.account()["taken"] == 10, "nor when every mail has another number, too")
+    row = daemon.touchpoint(box.address)
+    assert (row.state, row.asks) == ("connected", 0)
+    subjects = sorted(row.subject for row in daemon.mails("in"))
+    wanted = [*(f"before {n}" for n in range(5)), "the same twice", "the same twice", "after 0", "after 1", "after all"]
+    assert subjects == sorted(wanted)
+    shown = daemon.cli("touchpoint", "show", box.address)
+    assert "INBOX: known 9, left alone 0, unseen 1" in shown.stdout
+
+
+def _made_anew(box: Mailbox) -> None:
+    """Its INBOX under other numbers, the INTERNALDATE of each mail kept."""
+    box.dovecot.doveadm("mailbox", "create", "-u", box.address, "Aside")
+    box.dovecot.doveadm("move", "-u", box.address, "Aside", "mailbox", "INBOX", "all")
+    box.dovecot.renumber(box.address)
+    box.dovecot.doveadm("move", "-u", box.address, "INBOX", "mailbox", "Aside", "all")
+    box.dovecot.kick(box.address)
+
+
+def test_much_old_mail_is_taken_when_a_person_says_so(daemon: Daemon, new_mailbox: Callable[..., Mailbox]) -> None:
+    box = new_mailbox()
+    daemon.furnish(box.address, PASSWORD, imap=box.imap, ca_file=box.ca_file)
+    box.deliver(mail("c@example.net", box.address, "before"))
+    daemon.until(lambda: daemon.account()["taken"] == 1, "mail comes in")
+    box.dovecot.renumber(box.address)
+    # The Date of these is that of every mail here: before the last arrival.
+    box.dovecot.save_many(box.address, [mail("c@example.net", box.address, f"old {n}") for n in range(201)])
+    box.dovecot.kick(box.address)
+    daemon.until(lambda: daemon.touchpoint(box.address).asks == 1, "a person is asked")
+    assert daemon.touchpoint(box.address).state == "connected"
+    (need,) = [row for row in daemon.call(GetStatus()).needs_you if row.kind == "resume"]
+    told = daemon.cli(*need.command.split()[1:])
+    assert "known 1, left alone 0, unseen 201, 201 of these are old" in told.stdout
+    assert told.returncode == 64
+    refused = daemon.cli("touchpoint", "resume", box.address, "--folder", "Junk", "--take")
+    assert (refused.returncode, daemon.account()["taken"]) == (65, 1)
+    done = daemon.cli("touchpoint", "resume", box.address, "--take")
+    assert done.returncode == 0, done.stderr
+    daemon.until(lambda: daemon.account()["taken"] == 202, "all of it is taken")
+    assert daemon.touchpoint(box.address).asks == 0
 
 
 def test_the_same_mailbox_is_not_taken_twice(daemon: Daemon, new_mailbox: Callable[..., Mailbox]) -> None:

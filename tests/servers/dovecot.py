@@ -334,7 +334,9 @@ class Dovecot:
         with smtplib.LMTP(self.host, self.lmtp_port) as lmtp:
             lmtp.sendmail(sender, [user], content)
 
-    def save_many(self, user: str, contents: Iterable[bytes], folder: str = "INBOX") -> None:
+    def save_many(
+        self, user: str, contents: Iterable[bytes], folder: str = "INBOX", internaldate: float | None = None
+    ) -> None:
         """Many mails at once, as files in the Maildir."""
         maildir = self._maildir(user, folder)
         for place in ("tmp", "new", "cur"):
@@ -343,6 +345,8 @@ class Dovecot:
         for content in contents:
             path = maildir / "new" / f"{now}.M{next(_NUMBERS):09}P{os.getpid()}.test,S={len(content)}"
             path.write_bytes(content)
+            if internaldate is not None:
+                os.utime(path, (internaldate, internaldate))
             if os.geteuid() == 0:
                 os.chown(path, self._uid, self._gid)
         if os.geteuid() == 0:

@@ -116,12 +116,14 @@ class Embedded:
         """One mail into a folder."""
         self.deliver(address, content, folder)
 
-    def save_many(self, user: str, contents: Iterable[bytes], folder: str = "INBOX") -> None:
+    def save_many(
+        self, user: str, contents: Iterable[bytes], folder: str = "INBOX", internaldate: float | None = None
+    ) -> None:
         """Many mails at once."""
 
         def there() -> None:
             for content in contents:
-                self.provider.deliver(user, content, folder)
+                self.provider.deliver(user, content, folder, internaldate)
 
         self.call(there)
 

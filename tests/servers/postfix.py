@@ -160,7 +160,7 @@ class Postfix:
 
     def down(self) -> None:
         """Stop it, sessions included; the queue stays."""
-        pid = self._master_pid()
+        pid = self.master_pid()
         subprocess.run([POSTFIX, "-c", self._etc, "stop"], capture_output=True, check=False)
         if pid is not None:
             _wait_gone(pid)
@@ -169,7 +169,8 @@ class Postfix:
     def _etc(self) -> str:
         return str(self.directory / "etc")
 
-    def _master_pid(self) -> int | None:
+    def master_pid(self) -> int | None:
+        """The process that started all others of this instance; None when it does not run."""
         try:
             return int((self.directory / "queue/pid/master.pid").read_text())
         except (OSError, ValueError):

@@ -1,7 +1,8 @@
 """A hostile IMAP server that plays a script: each test says what is sent, byte by byte, after which command.
 
 ``async with ScriptedImap(script) as server`` listens on a free loopback port and runs ``script(dialogue)`` once for
-each connection. What goes wrong in a script is raised where the server ends.
+each connection. What goes wrong in a script is raised where the server ends. ``Box`` is a script ready made: a small
+mailbox that serves what it holds, but for the places where a test has it lie.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ class Dialogue:
         """Say something; ``TAG`` stands for the tag of the last command."""
         self._writer.write(data.replace(b"TAG", self.tag))
         await self._writer.drain()
+
+    def push(self, data: bytes) -> None:
+        """Say something without waiting for the client to take it."""
+        self._writer.write(data)
 
     async def line(self) -> bytes:
         """The next line, without its end; b"" when the client is gone."""
@@ -93,7 +98,8 @@ class Dialogue:
     def reset(self) -> None:
         """Tear the connection down with a RST."""
         sock = self._writer.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):  # it may be gone already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
 
@@ -143,3 +149,128 @@ class ScriptedImap:
         finally:
             self._tasks.discard(task)
             writer.close()
+
+
+Lie = bytes | Callable[[Dialogue], Awaitable[object]]
+"""What a box says instead of the truth, or does; ``TAG`` stands for the tag of the command."""
+_FETCH = re.compile(rb"UID FETCH (\S+) \((.*)\)", re.IGNORECASE)
+_WINDOW = re.compile(rb"BODY\.PEEK\[\](?:<(\d+)\.(\d+)>)?", re.IGNORECASE)
+
+
+class Box:
+    """A small, honest mailbox with an INBOX for ``ScriptedImap(box.play)``, until told to lie.
+
+    ``lies`` maps what a command begins with (``UID FETCH``, or ``GREETING``) to what is said instead; ``bodies`` maps
+    a UID to the whole answer to a FETCH of its body. ``deliver`` wakes whoever idles.
+    """
+
+    def __init__(self, *contents: bytes, epoch: int = 7, internaldate: bytes = b"23-Nov-2026 10:00:00 +0000") -> None:
+        self.mails = dict(enumerate(contents, 1))
+        self.epoch = epoch
+        self.internaldate = internaldate
+        self.lies: dict[bytes, Lie] = {}
+        self.bodies: dict[int, Lie] = {}
+        self.heard: list[bytes] = []
+        self.signed_in = 0
+        self.idling = 0
+        """How often somebody began to idle."""
+        self._idle: set[Dialogue] = set()
+        self._all: set[Dialogue] = set()
+
+    async def play(self, dialogue: Dialogue) -> None:
+        """Serve one connection."""
+        self._all.add(dialogue)
+        try:
+            await self._talk(dialogue)
+        finally:
+            self._all.discard(dialogue)
+
+    def hang_up(self) -> None:
+        """Reset every connection that is open."""
+        for dialogue in list(self._all):
+            dialogue.reset()
+
+    async def _talk(self, dialogue: Dialogue) -> None:
+        await self._say(dialogue, b"GREETING", b"* OK ready\r\n")
+        while command := await dialogue.command():
+            self.heard.append(command)
+            word = command.upper()
+            self.signed_in += word.startswith(b"LOGIN")
+            if word == b"IDLE" and b"IDLE" not in self.lies:
+                await self._be_idle(dialogue)
+            elif (fetch := _FETCH.match(command)) and (window := _WINDOW.search(fetch[2])):
+                await self._serve(dialogue, word, self._uids(fetch[1]), window)
+            else:
+                await self._say(dialogue, word, self._answer(word, command))
+                if word.startswith(b"LOGOUT"):
+                    return
+
+    def deliver(self, *contents: bytes) -> None:
+        """More mail, announced to whoever idles."""
+        for content in contents:
+            self.mails[max(self.mails, default=0) + 1] = content
+        self.tell(b"* %d EXISTS\r\n" % len(self.mails))
+
+    def tell(self, data: bytes) -> None:
+        """Say something to whoever idles."""
+        for dialogue in self._idle:
+            dialogue.push(data)
+
+    async def _be_idle(self, dialogue: Dialogue) -> None:
+        await dialogue.send(b"+ idling\r\n")
+        self._idle.add(dialogue)
+        self.idling += 1
+        try:
+            await dialogue.line()
+        finally:
+            self._idle.discard(dialogue)
+        await dialogue.send(b"TAG OK done\r\n")
+
+    async def _say(self, dialogue: Dialogue, word: bytes, truth: bytes) -> None:
+        lie: Lie = next((lie for begin, lie in self.lies.items() if word.startswith(begin)), truth)
+        if isinstance(lie, bytes):
+            await dialogue.send(lie)
+        else:
+            await lie(dialogue)
+
+    async def _serve(self, dialogue: Dialogue, word: bytes, uids: list[int], window: re.Match[bytes]) -> None:
+        begin, length = int(window[1] or 0), int(window[2] or 1 << 40)
+        origin = b"<%d>" % begin if window[1] else b""
+        for uid in uids:
+            data = self.mails[uid][begin : begin + length]
+            row = b"* %d FETCH (UID %d BODY[]%b {%d}\r\n%b)\r\n" % (uid, uid, origin, len(data), data)
+            lie = self.bodies.get(uid, row)
+            if isinstance(lie, bytes):
+                await dialogue.send(lie)
+            else:
+                await lie(dialogue)
+        await self._say(dialogue, word, b"TAG OK done\r\n")
+
+    def _answer(self, word: bytes, command: bytes) -> bytes:
+        if word.startswith((b"CAPABILITY", b"LOGIN")):
+            return b"* CAPABILITY %b\r\nTAG OK done\r\n" % CAPABILITIES
+        if word.startswith((b"EXAMINE", b"SELECT")):
+            uidnext = max(self.mails, default=0) + 1
+            codes = b"* OK [UIDVALIDITY %d] v\r\n* OK [UIDNEXT %d] n\r\n" % (self.epoch, uidnext)
+            return b"* %d EXISTS\r\n%bTAG OK [READ-ONLY] open\r\n" % (len(self.mails), codes)
+        if word.startswith(b"LIST"):
+            return b'* LIST () "/" INBOX\r\nTAG OK done\r\n'
+        if word.startswith(b"UID SEARCH UID"):
+            found = b" ".join(b"%d" % uid for uid in self._uids(command.split()[3]))
+            return b"* SEARCH %b\r\nTAG OK done\r\n" % found
+        if fetch := _FETCH.match(command):
+            return b"".join(map(self._listed, self._uids(fetch[1]))) + b"TAG OK done\r\n"
+        return b"TAG OK done\r\n"
+
+    def _listed(self, uid: int) -> bytes:
+        size = len(self.mails[uid])
+        return b'* %d FETCH (UID %d RFC822.SIZE %d INTERNALDATE "%b")\r\n' % (uid, uid, size, self.internaldate)
+
+    def _uids(self, uid_set: bytes) -> list[int]:
+        last = max(self.mails, default=0)
+        found: set[int] = set()
+        for span in uid_set.split(b","):
+            low, _, high = span.partition(b":")
+            ends = sorted(last if end == b"*" else int(end) for end in (low, high or low))
+            found |= {uid for uid in self.mails if ends[0] <= uid <= ends[1]}
+        return sorted(found)

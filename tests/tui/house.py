@@ -36,7 +36,9 @@ TOUCHPOINTS: tuple[TouchpointRow, ...] = (
         held=6,
         signature=True,
     ),
-    touchpoint(4, "sales@acme.example", name="Sales", queued=7, waiting_out=12, ring_groups=("Sales", "EU support")),
+    touchpoint(
+        4, "sales@acme.example", name="Sales", queued=7, waiting_out=12, ring_groups=("Sales", "EU support"), asks=1
+    ),
     touchpoint(5, "noreply@acme.example", name="Robots", direction="outbound", ring_groups=()),
     touchpoint(6, "jobs@acme.example", name="Jobs", active=False, state="new", signed_in_at=0.0, polled_at=0.0),
 )
@@ -152,6 +154,24 @@ Kind regards
 """
 
 
+PROOF = c.Proof(
+    at=NOW, seconds=4.2, touchpoint="", since=0.0,
+    inward={"queued": 49_000, "held": 6, "older": 1_100, "not_taken": 3, "missing": 1},
+    outward={"delivered": 22_190, "parked": 31, "missing": 0}, known=0, missing=1,
+    found=(
+        c.MissingRow(way="in", loss="no-content", words="the content of mail 899 is not there any more",
+                     touchpoint="support@acme.example", folder="INBOX", remote_id=4711, id=899,
+                     message_id="<m899@werk.example>", subject="Angebot \x1b[2J\u202e"),
+    ),
+    touchpoints=(
+        c.ProvenRow(touchpoint="press@acme.example", proven=False, listed=0, not_taken=0,
+                    words="credential: [AUTHENTICATIONFAILED] Invalid credentials"),
+    ),
+    asked=6, unproven=1, untold=0,
+)  # fmt: skip
+"""One mail has lost its bytes, and one server could not be asked."""
+
+
 def a_house(*roles: Role) -> Canned:
     """The daemon of this house, to somebody with these roles; an admin where none is said."""
     needs = (
@@ -192,11 +212,14 @@ def _tables() -> dict[Any, Any]:
         c.ReadText: _text,
         c.ReadContent: lambda call: c.Chunk(data=b"Subject: raw\r\n\r\nbytes \x1b[31m\r\n", size=34),
         c.Why: lambda call: c.WhyAnswer(mails=(_detail(899), _detail(700)), items=(LEDGER,), more=False),
+        c.ReplayMail: lambda call: c.Replayed(rows=(_replayed(call.id),), walked=1, differ=1, skipped=0),
         c.ShapeOutbox: _shape,
         c.ListBlocklist: Page(rows=BLOCKED),
         c.ShowTemplate: _template,
         c.ListRelayUsers: Page(rows=RELAY_USERS),
         c.ShowRelay: RELAY,
+        c.Prove: PROOF,
+        c.ShowProving: c.ProofProgress(running=True, done=1, of=6, step="asking the servers", seconds=1.0),
         c.ListAudit: Page(rows=AUDIT),
         c.ListLog: lambda call: Page(rows=tuple(row for row in LOG if row.id > call.since)),
         c.ListSettings: Page(rows=SETTINGS),
@@ -211,6 +234,15 @@ def _tables() -> dict[Any, Any]:
         **{call: _became(state) for call, state in BECOMES.items()},
         c.MoveMail: lambda call: replace(_detail(call.id).row, queues=call.ring_groups),
     }
+
+
+def _replayed(number: int) -> c.ReplayRow:
+    """Blocked by now."""
+    change = c.Change(what="decision", then="pass", now="hold (blocklist): its sender is \x1b[2J on the list")
+    return c.ReplayRow(
+        id=number, touchpoint="support@acme.example", direction="in", author="", subject="", walked_at=NOW,
+        version_then=3, version_now=5, changes=(change,), depends_on_memory=True,
+    )  # fmt: skip
 
 
 def _of_touchpoints(canned: Canned) -> dict[Any, Any]:
@@ -389,6 +421,7 @@ BECOMES = {
     c.CloseMail: "closed",
     c.ReopenMail: "queued",
     c.RetryMail: "waiting",
+    c.ConfirmMail: "delivered",
     c.HoldMail: "held",
     c.ReleaseMail: "queued",
     c.DropMail: "dropped",
@@ -411,6 +444,12 @@ def _point(canned: Canned, call: Any) -> TouchpointRow:
     return found[0]
 
 
+RENUMBERED = c.ResumeRow(
+    folder="INBOX", known=4_711, left_alone=12, unseen=320, old=290, asked_at=NOW - 600, resumed_at=0.0, choice="",
+    chosen_by="",
+)  # fmt: skip
+
+
 def _touchpoint(row: TouchpointRow) -> c.TouchpointDetail:
     new = row.state == "new"
     return c.TouchpointDetail(
@@ -430,6 +469,7 @@ def _touchpoint(row: TouchpointRow) -> c.TouchpointDetail:
         relay_users=("helpdesk",),
         activated_at=NOW - 86_000,
         has_password=not new,
+        resumes=(RENUMBERED,) if row.asks else (),
     )
 
 

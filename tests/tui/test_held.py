@@ -26,7 +26,7 @@ from gateway.control import (
 )
 from pipeline.errors import Refused
 from pipeline.verdict import HoldCause
-from tests.tui.canned import until
+from tests.tui.canned import NOW, until
 from tests.tui.mail_desk import AGENT, MailDesk, at, attempt, detail, held, outgoing
 from tui.picture import MOST_MAIL
 from tui.views.mail_acts import readable
@@ -51,6 +51,18 @@ async def test_a_held_mail_says_why_and_what_helps(tmp_path: Path) -> None:
         await shown.press("j")
         await shown.shows("It is held because sender buyer1@shop.example is on the blocklist")
         await shown.shows("Release lets this one mail go on")
+
+
+async def test_what_expires_says_so_beforehand(tmp_path: Path) -> None:
+    async with at(desk_of(held(1, expires_at=NOW + 3 * 86400 + 10)), tmp_path, "held") as (shown, _):
+        await shown.shows("Unless somebody releases it, it is given up in 3 d.")
+
+
+async def test_what_is_being_fetched_for_a_release_says_so(tmp_path: Path) -> None:
+    row = held(1, "oversize", reason="being fetched: the server said: later")
+    answers = {ShowMail: detail(row, released_by="ops")}
+    async with at(desk_of(row), tmp_path, "held", answers) as (shown, _):
+        await shown.shows("ops released it, and its content is being fetched: the server said: later.")
 
 
 async def test_the_last_words_of_the_server_stand_beside_a_failed_mail(tmp_path: Path) -> None:

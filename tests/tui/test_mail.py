@@ -11,6 +11,8 @@ from rich.cells import cell_len
 
 from gateway.control import (
     AuditRow,
+    Change,
+    Finding,
     LedgerRow,
     ListAudit,
     MailDetail,
@@ -18,6 +20,9 @@ from gateway.control import (
     Page,
     ReadText,
     ReleaseMail,
+    Replayed,
+    ReplayMail,
+    ReplayRow,
     Role,
     ShowMail,
     Step,
@@ -28,7 +33,7 @@ from gateway.control import (
 from pipeline.errors import Refused
 from tests.tui.canned import NOW, mail, touchpoint, until
 from tests.tui.mail_desk import AGENT, MailDesk, at, attempt, detail, held, letter, outgoing
-from tui.everywhere import show_why
+from tui.everywhere import DAY, day_of, show_why
 from tui.lines import folded
 from tui.views.mail import MOST_TEXT, MailPage
 from tui.views.story import because, walk_lines
@@ -276,6 +281,97 @@ async def test_why_answers_with_mails_and_with_what_is_on_the_server_only(tmp_pa
         await shown.shows("there is no mail of it here")
         await shown.press("g", "enter")
         await shown.shows("MAIL 200  held")
+
+
+async def test_why_shows_what_the_daemon_found_out_and_what_helps(tmp_path: Path) -> None:
+    """One story of a mail; and mail that never came, of which no row is a mail."""
+    of_mail = Finding(
+        kind="held", words="It is held: blocked by entry 12.", command="postroom spool release 200", mail=200
+    )
+    never = Finding(
+        kind="not-watched", words=f"It is in {HOSTILE} of support@acme.example.", command="postroom settings show",
+        touchpoint="support@acme.example", since=NOW - 3600,
+    )  # fmt: skip
+    answers = {Why: answer(mails=(detail(held(200)),), items=(), findings=(of_mail, never))}
+    async with at(MailDesk([held(200)]), tmp_path, "held", answers) as (shown, _):
+        await show_why(shown.ui, Why(what="buyer@shop.example"))
+        await shown.shows("It is held: blocked by entry 12.")
+        await shown.shows("postroom spool release 200")
+        assert shown.ui.view.command() == "postroom why buyer@shop.example"
+        await shown.press("G")
+        await shown.shows("not-watched")
+        await shown.shows("postroom settings show")
+        assert shown.text().replace("\n", "").isprintable()
+        await shown.press("enter")
+        await shown.shows("there is no mail of it here")
+
+
+async def test_why_lists_all_candidates_and_opens_any_of_them(tmp_path: Path) -> None:
+    rows = tuple(held(number) for number in (9, 8, 7))
+    answers = {Why: answer(mails=(detail(rows[0]),), items=(), candidates=rows), ShowMail: detail(rows[2])}
+    async with at(MailDesk(rows), tmp_path, "held", answers) as (shown, _):
+        await show_why(shown.ui, Why(what="offer"))
+        await shown.shows("WHY  3 mails  offer")
+        await shown.press("G")
+        await shown.shows("Enter shows what became of it.")
+        await shown.press("enter")
+        await shown.shows("MAIL 7  held")
+
+
+async def test_a_mail_is_asked_for_by_words_of_its_subject_and_a_day(tmp_path: Path) -> None:
+    async with at(MailDesk(), tmp_path, "held", {Why: answer()}) as (shown, canned):
+        await shown.press("W")
+        await shown.shows("what became of a mail?")
+        await shown.press("tab", "tab", *"invoice", "tab", *"2026-11-31", "ctrl+s")
+        await shown.shows("not a day such as 2026-11-20")
+        await shown.press("backspace", "backspace", *"20", "ctrl+s")
+        await shown.shows("WHY  2 mails")
+        (asked,) = canned.asked(Why)
+        assert asked == Why(subject="invoice", since=day_of("2026-11-20"), until=day_of("2026-11-20") + DAY)
+        assert shown.ui.view.command() == (
+            "postroom why invoice --since 2026-11-20T00:00 --until 2026-11-21T00:00"
+        )
+
+
+# -- Replay --------------------------------------------------------------------------------------------------------
+
+
+def replayed(number: int, *changes: Change, **more: Any) -> ReplayRow:
+    values: dict[str, Any] = {
+        "touchpoint": "support@acme.example", "direction": "in", "author": "", "subject": "", "walked_at": NOW,
+        "version_then": 3, "version_now": 5,
+    }  # fmt: skip
+    return ReplayRow(id=number, changes=changes, **(values | more))
+
+
+async def test_a_replay_shows_what_is_decided_otherwise_as_a_table(tmp_path: Path) -> None:
+    rows = {
+        1: replayed(1, Change(what="queues", then="Front office", now=HOSTILE), depends_on_memory=True),
+        2: replayed(2),
+        3: replayed(3, skipped="it has no content: it was never fetched"),
+    }
+
+    def walk(call: ReplayMail) -> Replayed:
+        row = rows[call.id]
+        return Replayed(rows=(row,), walked=1, differ=len(row.changes), skipped=int(bool(row.skipped)))
+
+    async with at(MailDesk([held(each) for each in rows]), tmp_path, "held", {ReplayMail: walk}) as (shown, canned):
+        await shown.shows("3 loaded")
+        await shown.press("*", "L")
+        await shown.shows("1 of 3 mails decided otherwise")
+        await shown.shows("(settings 3 -> 5, depends on memory)")
+        await shown.shows("then  Front office")
+        await shown.shows("mail 3: not walked, since it has no content")
+        await shown.shows("mail 2 is decided as then.")
+        assert shown.text().replace("\n", "").isprintable()
+        assert sorted(call.id for call in canned.asked(ReplayMail)) == [1, 2, 3]
+
+
+async def test_mail_that_postroom_wrote_is_not_replayed(tmp_path: Path) -> None:
+    async with at(MailDesk([held(1, origin="notice")]), tmp_path, "held") as (shown, canned):
+        await shown.press("L")
+        await shown.shows("Postroom wrote it itself: it walks no line")
+        assert not canned.asked(ReplayMail)
 
 
 async def test_why_says_when_nothing_was_ever_seen(tmp_path: Path) -> None:

@@ -99,6 +99,10 @@ REACH: dict[type[Call[Any]], Way] = {
         c.ActivateTouchpoint(touchpoint="2", start_now=True), ["2", "t", Sees("is off"), "t", Sees("Catch up"), "n"]
     ),
     c.DeactivateTouchpoint: Way(c.DeactivateTouchpoint(touchpoint="2"), ["2", "t"]),
+    c.ResumeTouchpoint: Way(
+        c.ResumeTouchpoint(touchpoint="4", choice=c.ResumeChoice.LEAVE),
+        ["2", "/", Types("sales"), "enter", "m", Sees("320 unseen"), "l"],
+    ),
     c.LinkRingGroup: Way(
         c.LinkRingGroup(touchpoint="2", ring_group="Night shift"), ["2", "l", Types("night"), "space", "enter"]
     ),
@@ -143,12 +147,16 @@ REACH: dict[type[Call[Any]], Way] = {
     c.ShapeOutbox: Way(c.ShapeOutbox(by="touchpoint"), ["4", "s"]),
     c.Why: Way(c.Why(author="buyer@shop.example", subject="invoice"),
                ["W", "tab", Types("buyer@shop.example"), "tab", Types("invoice"), "ctrl+s"]),
+    c.Prove: Way(c.Prove(touchpoint="2"), ["2", "P"]),
+    c.ShowProving: Way(c.ShowProving(), ["1", "P"]),
+    c.ReplayMail: Way(c.ReplayMail(id=700), ["5", "L"]),
     c.CloseMail: Way(c.CloseMail(id=899), ["3", "enter", "down", "C"]),
     c.ReopenMail: Way(c.ReopenMail(id=860), ["3", "enter", "t", "O"]),
     c.MoveMail: Way(
         c.MoveMail(id=900, ring_groups=("EU support", "Front office")), ["3", "enter", "m", "space", "enter"]
     ),
     c.RetryMail: Way(c.RetryMail(id=850), ["4", "o", "r", "y"]),
+    c.ConfirmMail: Way(c.ConfirmMail(id=847), ["4", "o", "down", "down", "down", "d", "y"]),
     c.HoldMail: Way(c.HoldMail(id=849), ["4", "o", "down", "h", "y"]),
     c.ReleaseMail: Way(c.ReleaseMail(id=700), ["5", "u", "y"]),
     c.DropMail: Way(c.DropMail(id=699), ["5", "down", "x", Types("699"), "enter"]),

@@ -519,7 +519,7 @@ async def test_servers_of_a_new_one_begin_with_the_provider(tmp_path: Path) -> N
 BEFORE = {
     "preset": "custom", "imap": "imap.acme.example:993:tls", "smtp": "smtp.acme.example:587:starttls",
     "user": "support@acme.example", "ca_file": "", "junk_folder": "", "mark": "", "sent_copy": AS_IS,
-    "null_sender": AS_IS,
+    "null_sender": AS_IS, "unknown_outcome": AS_IS,
 }  # fmt: skip
 
 
@@ -531,6 +531,7 @@ BEFORE = {
         ({"user": ""}, {"user": "support@acme.example"}),
         ({"user": "desk", "mark": "seen"}, {"user": "desk", "mark": "seen"}),
         ({"sent_copy": "append", "null_sender": "no"}, {"sent_copy": "append", "null_sender": False}),
+        ({"unknown_outcome": "hold_for_person"}, {"unknown_outcome": "hold_for_person"}),
         (
             {"preset": "yahoo", "imap": "imap.mail.yahoo.com:993:tls", "smtp": "smtp.mail.yahoo.com:465:tls"},
             {"preset": "yahoo"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import shutil
+from array import array
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ import tenacity
 from gateway import settings
 from gateway.connectors import (
     ContentWriter,
+    Everything,
     Fetched,
     Folder,
     FolderRole,
@@ -166,6 +168,40 @@ class Session:
     async def present(self, folder: Folder, remote_ids: Sequence[int]) -> set[int]:
         return set(remote_ids) & self.box.shelves[folder.name].letters.keys()
 
+    async def everything(self, folder: Folder, since: float = 0.0) -> Everything:
+        shelf = self.box.shelves[folder.name]
+        uids = sorted(uid for uid, letter in shelf.letters.items() if letter.at >= since)
+        return Everything(epoch=shelf.epoch, next_id=max(shelf.letters, default=0) + 1, remote_ids=array("Q", uids))
+
+    async def every_folder(self) -> list[Folder]:
+        return await self.folders()
+
+    async def find(
+        self,
+        folder: Folder,
+        *,
+        message_id: str = "",
+        sender: str = "",
+        subject: str = "",
+        since: float = 0.0,
+        before: float = 0.0,
+    ) -> list[Ref]:
+        shelf = self.box.shelves[folder.name]
+        fields = {"Message-ID: ": message_id, "From: ": sender, "Subject: ": subject}
+        return [
+            Ref(folder.name, shelf.epoch, uid, letter.at, letter.size)
+            for uid, letter in sorted(shelf.letters.items(), reverse=True)
+            if since <= letter.at < (before or float("inf"))
+            and all(
+                any(line.startswith(name) and text in line for line in letter.data.decode().split("\r\n"))
+                for name, text in fields.items()
+                if text
+            )
+        ]
+
+    async def copies(self, message_id: str) -> int | None:
+        return sum(each == message_id for each, _ in self.box.copies)
+
     async def file_copy(self, chunks: AsyncIterator[bytes], size: int, message_id: str) -> None:
         data = b"".join([chunk async for chunk in chunks])
         assert len(data) == size
@@ -277,6 +313,7 @@ class MoodyStore:
     def __init__(self, real: SqliteStore) -> None:
         self._real = real
         self.full = 0
+        self.no_writes = ""
         """How many further writes find no room."""
         self.full_when: Callable[[bool], bool] = lambda urgent: True
         """Which writes count, told whether they are urgent."""

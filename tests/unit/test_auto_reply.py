@@ -97,6 +97,22 @@ HEADER_ROWS: list[tuple[int, str, str, tuple[str, str]]] = [
     (12, "Reply-To", f"Sales <{OTHER}>", ("Reply-To", "sales@example.org")),
     (12, "Sender", OURS, ("Sender", "assistant@example.org")),
     (12, "X-Postroom-Loop", HOME, ("X-Postroom-Loop", HOME[::-1])),
+    (
+        14,
+        "Authentication-Results",
+        "mx.example.net; dkim=pass; spf=pass; dmarc=fail (p=none) header.from=x.example",
+        ("Authentication-Results", "mx.example.net; spf=fail; dkim=pass (dmarc=fail is no word of ours); dmarc=pass"),
+    ),
+    (
+        14,
+        "Authentication-Results",
+        "mx.example.net 1; spf=softfail smtp.mailfrom=x.example; dkim=none",
+        ("Authentication-Results", "mx.example.net 1; spf=neutral smtp.mailfrom=x.example; dkim=none"),
+    ),
+    (14, "Authentication-Results", "mx.example.net; spf = fail", ("X-Authentication-Results", "a; spf=fail")),
+    (14, "X-Spam-Flag", "YES", ("X-Spam-Flag", "no")),
+    (14, "X-MS-Exchange-Organization-SCL", "5", ("X-MS-Exchange-Organization-SCL", "-1")),
+    (14, "X-Forefront-Antispam-Report", "CIP:192.0.2.1;CTRY:;SCL:9;SRV:", ("X-Forefront-Antispam-Report", "SCL:1;")),
     (15, "To", "someone@example.org", ("To", OURS)),
     (15, "To", "undisclosed-recipients:;", ("To", "us: someone@example.org, support+x@shop.example;")),
     (15, "To", "support@shop.example.org", ("To", "help@shop.example")),
@@ -153,9 +169,21 @@ def test_only_the_topmost_return_path_counts() -> None:
     )
 
 
+def test_only_the_word_of_the_server_that_took_it_in_counts() -> None:
+    """The topmost field and those of the same server; whoever forwards may have seen another sender (RFC 8601)."""
+    name, ours = "Authentication-Results", "Authentication-Results: mx.example.net; "
+    theirs = "Authentication-Results: list.example.org; dmarc=fail"
+    for lines, row in (
+        ([f"{ours}dmarc=pass", theirs], None),
+        ([f"{ours}spf=pass", f"{ours}dmarc=fail", theirs], 14),
+        ([f"{ours}spf=fail", f"{ours}dkim=pass"], None),
+    ):
+        assert row_of(decide_mail(with_field(name, lines)), a_context()) == row, lines
+
+
 def changed(**changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Changes of the mail, and of the context."""
-    ours = {"junk", "received_at", "direction", "data"}
+    ours = {"junk", "resumed", "received_at", "direction", "data"}
     mail = {name: value for name, value in changes.items() if name in ours}
     return mail, {name: value for name, value in changes.items() if name not in ours}
 
@@ -171,6 +199,7 @@ OTHER_ROWS: list[tuple[int, dict[str, Any], dict[str, Any]]] = [
      {"received_at": NOW - 72 * 3600, "activated_at": 0.0}),
     (2, {"activated_at": NOW - 59}, {"activated_at": NOW - 60}),
     (2, {"activated_at": NOW - 58.5}, {"activated_at": NOW - 59.1}),
+    (2, {"resumed": True}, {"resumed": False}),
     (4, {"data": content({"Return-Path": None})},
      {"data": content({"Return-Path": None}), "connection": Connection(strips_return_path=True)}),
     (4, {"data": content({"Return-Path": "<>"}), "connection": Connection(strips_return_path=True)}, {}),

@@ -65,7 +65,8 @@ def test_methods_and_calls_are_named_once() -> None:
 # The matrix, written a second time and by hand: read it when it changes.
 READS = {
     "stages", "log.list", "settings.list", "relay.show", "preset.list", "audit.list", "touchpoint.show",
-    "blocklist.list", "template.show", "relay_user.list", "mail.why", "mail.shape",
+    "blocklist.list", "template.show", "relay_user.list", "mail.why", "mail.replay", "mail.shape", "proof.make",
+    "proof.progress",
 }  # fmt: skip
 ALL = {
     "whoami", "status", "watch", "touchpoint.list", "ring_group.list", "mail.list", "mail.show", "mail.content",
@@ -74,7 +75,8 @@ ALL = {
 QUEUE = {"mail.close", "mail.reopen", "mail.move"}
 OPS = {
     "touchpoint.plan", "touchpoint.connect", "touchpoint.test", "touchpoint.activate", "touchpoint.deactivate",
-    "mail.retry", "mail.hold", "mail.release", "mail.drop",
+    "touchpoint.resume",
+    "mail.retry", "mail.confirm", "mail.hold", "mail.release", "mail.drop",
 }  # fmt: skip
 MAY = {
     Role.AUDIT: ALL | READS,

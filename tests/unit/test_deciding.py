@@ -139,3 +139,22 @@ async def test_new_outbound_mail_costs_no_look_into_the_store(house: House, monk
     answer = a_content(2, headers=["References: <1@example.org>"])
     await deciding.context_for(house.services, house.touchpoint, [a_mail(2, direction=Direction.OUT, data=answer)])
     assert reads == 1
+
+
+async def test_others_have_their_turn_while_a_slow_page_is_walked(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter(range(1, 1_000_000))
+    monkeypatch.setattr(deciding, "monotonic", lambda: next(times) * 0.002)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    await decide_page(house.services, house.touchpoint, [walk(n) for n in range(1, 41)])
+    task.cancel()
+    assert turns >= 10

@@ -14,7 +14,7 @@ from pipeline.directory import Directory, connection_from_json, connection_to_js
 from pipeline.errors import Refused
 from pipeline.names import check_address, check_name, check_pattern, visible
 from pipeline.store import Tx
-from pipeline.touchpoint import Connection, DirectionType, Security, SentCopy, Server, normalise
+from pipeline.touchpoint import Connection, DirectionType, Security, SentCopy, Server, UnknownPolicy, normalise
 from pipeline.touchpoints import TemplateKind
 from tests.unit.making import NOW, OURS, Room, a_mail, a_room, an_outcome
 
@@ -27,6 +27,7 @@ CONNECTION = Connection(
     sent_copy=SentCopy.APPEND,
     null_sender=False,
     mark="move:Done",
+    unknown_outcome=UnknownPolicy.HOLD_FOR_PERSON,
 )
 
 

@@ -97,7 +97,7 @@ def test_more_than_thirty_two_are_not_noted_and_do_no_harm(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("folder", "noted"),
-    [("x" * 102, True), ("x" * 103, False), ("ü" * 51, True), ("ü" * 52, False), ("x" * 5000, False)],
+    [("x" * 98, True), ("x" * 99, False), ("ü" * 49, True), ("ü" * 50, False), ("x" * 5000, False)],
 )
 def test_a_folder_whose_name_is_too_long_is_not_noted(tmp_path: Path, folder: str, noted: bool) -> None:
     flight = Flight(tmp_path / "flight")

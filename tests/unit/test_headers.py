@@ -10,7 +10,7 @@ import email.utils
 import pytest
 from hypothesis import given, strategies as st
 
-from pipeline.addresses import MAX_ADDRESSES, Address, scan_addresses
+from pipeline.addresses import MAX_ADDRESSES, MAX_PIECES, Address, scan_addresses
 from pipeline.header_writer import MAX_IDS, Encoded, compose, recheck, write_address, write_field, write_ids
 from pipeline.headers import (
     CHARSETS,
@@ -191,6 +191,12 @@ def test_a_doubtful_entry_spoils_only_itself() -> None:
 
 def test_addresses_are_bounded() -> None:
     assert len(scan_addresses("a@b," * 5000).found) == MAX_ADDRESSES
+    for text in (":;" * 30_000, "<" * 30_000, "," * 30_000, "a@" * 30_000):
+        assert scan_addresses(text).doubt
+    names = ",".join(f'"n" <u{n}@b.example>' for n in range(MAX_ADDRESSES))
+    assert (len(scan_addresses(names).found), scan_addresses(names).doubt) == (MAX_ADDRESSES, "")
+    behind = "a@b.example" + ", " * MAX_PIECES + "c@d.example"
+    assert scan_addresses(behind).doubt == "too many brackets and commas"
 
 
 WORDS = {

@@ -185,6 +185,77 @@ async def test_a_flood_in_idle_is_one_hint() -> None:
         assert await wire.noop()
 
 
+class Deaf(asyncio.Transport):
+    """A transport that goes nowhere."""
+
+    reads = True
+
+    def write(self, data: object) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    def resume_reading(self) -> None:
+        self.reads = True
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time in which each look at the clock takes a millisecond."""
+    times = iter(range(1_000_000))
+    monkeypatch.setattr(imap_wire, "monotonic", lambda: next(times) / 1000)
+
+
+@pytest.mark.usefixtures("slow")
+async def test_a_flood_leaves_others_their_turn() -> None:
+    protocol = imap_wire.Protocol(asyncio.get_running_loop(), Limits(), "here")
+    transport = Deaf()
+    protocol.connection_made(transport)
+    protocol.data_received(b"* OK ready\r\n" + b"".join(b"* %d EXISTS\r\n" % n for n in range(1, 101)))
+    protocol.data_received(b"* 500 EXISTS\r\n")  # what was under way when reading was paused
+    assert 0 < protocol.exists < 50
+    assert not transport.reads
+    turns = 0
+    while protocol.exists != 500:
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns > 10
+    await asyncio.sleep(0)
+    assert transport.reads
+
+
+@pytest.mark.usefixtures("slow")
+async def test_what_came_before_a_loss_is_looked_at_and_what_came_before_a_fault_is_not() -> None:
+    for fault in (None, ProviderFault("enough")):
+        protocol = imap_wire.Protocol(asyncio.get_running_loop(), Limits(), "here")
+        protocol.connection_made(Deaf())
+        protocol.data_received(b"* OK ready\r\n" + b"".join(b"* %d EXISTS\r\n" % n for n in range(1, 101)))
+        if fault is not None:
+            protocol.fail(fault)
+        protocol.connection_lost(None)
+        assert (protocol.exists == 100) == (fault is None)
+        assert isinstance(protocol.fault, NetworkFault if fault is None else ProviderFault)
+
+
+async def test_a_fault_within_what_came_ends_it_there() -> None:
+    protocol = imap_wire.Protocol(asyncio.get_running_loop(), Limits(), "here")
+    protocol.connection_made(Deaf())
+    protocol.data_received(b"* OK ready\r\n+ what?\r\n* 9 EXISTS\r\n")
+    assert isinstance(protocol.fault, ProviderFault)
+    assert protocol.exists == 0
+
+
+@pytest.mark.usefixtures("slow")
+async def test_bytes_before_tls_that_are_not_looked_at_yet_end_the_connection() -> None:
+    protocol = imap_wire.Protocol(asyncio.get_running_loop(), Limits(), "here")
+    protocol.connection_made(Deaf())
+    protocol.data_received(b"* OK ready\r\n" + b"* 1 EXISTS\r\n" * 100)
+    with pytest.raises(ProviderFault, match="in the clear"):
+        await protocol.secure(ssl.create_default_context(), "localhost")
+
+
 async def test_a_flood_between_commands_is_dropped() -> None:
     async def script(dialogue: Dialogue) -> None:
         await dialogue.opened()
@@ -344,6 +415,15 @@ async def test_idle_can_be_cancelled() -> None:
             async with asyncio.timeout(0.1):
                 await wire.idle(600)
         assert not await wire.noop()
+
+
+async def test_the_connections_to_a_server_share_what_it_offers() -> None:
+    async def script(dialogue: Dialogue) -> None:
+        pass
+
+    async with session(script) as (one, _), session(script) as (other, _):
+        assert one.capabilities
+        assert one.capabilities is other.capabilities
 
 
 # -- beginnings ------------------------------------------------------------------------------------------------------

@@ -221,3 +221,17 @@ async def test_hops_on_the_way_out(count: int, code: str) -> None:
 async def test_a_program_of_ours_is_told_from_a_person() -> None:
     got = facts(await submitted(outbound(content({"From": OURS, "Auto-Submitted": "auto-generated"}))))
     assert got.kind is Kind.AUTO
+
+
+NO_HEADER = [b"\x00\xff" * 300, b"\r\nNo header, only a body.\r\n", b"no colon here\r\n\r\nx\r\n", b" "]
+
+
+@pytest.mark.parametrize("data", NO_HEADER)
+async def test_what_has_no_header_field_at_all_is_held_as_undecodable(data: bytes) -> None:
+    got = await verdict(data)
+    assert (got.action, got.cause) == (Action.HOLD, HoldCause.UNDECODABLE)
+
+
+async def test_an_odd_header_section_with_one_field_passes() -> None:
+    got = await verdict(b"Subject: x\r\n\x00\x00\r\n\r\nHello.\r\n")
+    assert got.action is Action.PASS

@@ -35,6 +35,15 @@ async def rows(room: Room) -> list[dict[str, Any]]:
     return [dict(row) for row in await room.store.read(lambda tx: tx.all("SELECT * FROM ledger ORDER BY id"))]
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 8)), max_size=8), st.lists(st.integers(0, 50), max_size=20)
+)
+def test_what_lies_in_a_range(ranges: list[tuple[int, int]], numbers: list[int]) -> None:
+    made = [(low, low + length) for low, length in ranges]
+    wanted = {number for number in numbers if any(low <= number <= high for low, high in made)}
+    assert ledger.inside(made, numbers) == wanted
+
+
 def test_an_item_names_itself() -> None:
     assert an_item(9, folder="Junk", epoch=3).seed == "1/Junk/3/9"
 

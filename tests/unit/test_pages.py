@@ -11,14 +11,15 @@ import pytest
 
 from gateway.connectors import Ref
 from gateway.pages import Batch, Drops, Haul, Pages, batches
-from pipeline import ledger, strikes, touchpoints
+from pipeline import ledger, resume, strikes, touchpoints
 from pipeline.errors import NetworkFault, StaleVersion, StoreFull
 from pipeline.ledger import ItemState
 from pipeline.mail import OPENING, Mail
+from pipeline.resume import Place, Renumbered
 from pipeline.stage import Context
 from pipeline.strikes import InHand, Strikes
 from pipeline.verdict import HoldCause as Why, Verdict, held, passed
-from tests.unit.housing import BOTH, INBOX, JUNK, House, Session, Shelf, a_house, hurry
+from tests.unit.housing import BOTH, INBOX, JUNK, House, Letter, Session, Shelf, a_house, hurry
 from tests.unit.making import NOW, a_content
 
 NO_STRIKES = Strikes(())
@@ -310,6 +311,47 @@ async def test_equal_bytes_within_a_folder(house: House, still_there: bool, stat
     await desk.take()
     assert await house.values("SELECT state FROM ledger WHERE remote_id = 9") == [state]
     assert await house.values("SELECT count(*) FROM entry") == [entries]
+
+
+async def renumbered(house: House, *known: int) -> Desk:
+    """A folder of two byte-equal mails, and its next epoch, in which some uids are known to be such."""
+    house.mailbox.put(1)
+    house.mailbox.put(2, data=house.mailbox.shelves["INBOX"].letters[1].data)
+    desk = Desk(house)
+    await desk.take()
+    shelf = house.mailbox.shelves["INBOX"]
+    shelf.epoch = 2
+    shelf.letters = dict.fromkeys(known, shelf.letters[1])
+    places = [Place(uid, NOW, 100, row) for row, uid in enumerate(known, 1)]
+    await house.room.store.write(lambda tx: resume.keep(tx, Renumbered(1, "INBOX", 2), places, NOW))
+    await house.room.store.write(lambda tx: ledger.set_cursor(tx, 1, "INBOX", "10", NOW))
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("known", "states"),
+    [((), ["moved", "moved", "taken"]), ((5,), ["moved", "taken", "taken"]), ((5, 6), ["taken", "taken", "taken"])],
+    ids=["none is known", "one is known", "both are known"],
+)
+async def test_after_a_renumbering_as_many_are_new_as_there_are_more(
+    house: House, known: tuple[int, ...], states: list[str]
+) -> None:
+    """A resume that could not compare a head leaves an item for the sweep, which compares the bytes."""
+    desk = await renumbered(house, *known)
+    letter = house.mailbox.shelves["INBOX"].letters.get(5) or Letter(a_content(1))
+    house.mailbox.shelves["INBOX"].letters |= {20: letter, 21: letter, 22: letter}
+    await desk.take()
+    sql = "SELECT state FROM ledger WHERE epoch = 2 AND remote_id > 10 ORDER BY remote_id"
+    assert await house.values(sql) == states
+
+
+async def test_a_known_item_that_comes_under_another_number_is_moved(house: House) -> None:
+    desk = await renumbered(house, 5, 6)
+    letters = house.mailbox.shelves["INBOX"].letters
+    letters[20] = letters.pop(5)
+    del letters[6]
+    await desk.take()
+    assert await house.values("SELECT state FROM ledger WHERE remote_id = 20") == ["moved"]
 
 
 @pytest.mark.parametrize("change", ["bytes", "time"])

@@ -24,6 +24,7 @@ from tests.unit.housing import BOTH, House, a_house, answering, failing, hurry, 
 from tests.unit.making import NOW, OURS, a_content, a_mail, an_outcome
 
 S = ConnectionState
+SEARCHABLE = replace(BOTH, sent_copy=SentCopy.PROVIDER)
 TRACE = Splice(0, 0, b"Received: from crm by post.example\r\n")
 
 
@@ -242,20 +243,21 @@ async def test_while_the_lane_is_in_backoff_its_mail_waits_in_nobodys_hand(
     assert await entries(house) == {1: "waiting", 2: "waiting"}
 
 
-async def test_silence_after_the_content_holds_the_mail_and_pauses_the_lane(
+async def test_silence_after_the_content_is_an_unknown_outcome_and_pauses_the_lane(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.retry.BACKOFF_FIRST", 1000.0)
     await house.room.relay(1)
     await house.room.relay(2)
+    await house.change(lambda tx: touchpoints.set_connection(tx, 1, SEARCHABLE))
     house.outlet.steps = [answering(Sent.UNKNOWN, 0, "reset after the final dot")]
     post = house.at_work()
     await until_state(post, S.BACKOFF)
-    assert await entries(house) == {1: "held unknown-outcome", 2: "waiting"}
+    assert await entries(house) == {1: "unknown unknown-outcome", 2: "waiting"}
     assert await attempts(house) == [(1, "unknown", "unknown")]
     assert ("mail.unknown", 1) in house.mail_facts()
     await post.reconnect()
-    await reached(house, {1: "held unknown-outcome", 2: "delivered"})
+    await reached(house, {1: "unknown unknown-outcome", 2: "delivered"})
     assert [each.subject for each in house.outlet.handed] == ["Question 1", "Question 2"]
 
 
@@ -390,6 +392,8 @@ def holding_on(handed: asyncio.Event, go_on: asyncio.Event) -> Any:
 
     async def step(mail: Outgoing, before_data: Callable[[], Awaitable[None]]) -> SendResult:
         await before_data()
+        async for _ in mail.chunks():
+            pass
         handed.set()
         await go_on.wait()
         return await answering(Sent.ACCEPTED, 250)(mail, _nothing)
@@ -437,18 +441,64 @@ async def test_a_mail_whose_time_ran_out_after_its_content_went_is_never_simply_
     post = house.at_work()
     await handed.wait()
     await post.stop(0.01)
-    await house.room.spool.recover([])
-    assert await entries(house) == {1: "held unknown-outcome", 2: "waiting"}
+    assert await entries(house) == {1: "unknown unknown-outcome", 2: "waiting"}
     assert await attempts(house) == [(1, "unknown", "unknown")]
+    assert ("mail.unknown", 1) in house.mail_facts()  # the next start has nothing left to find
+    assert await house.room.spool.recover([]) == (0, 0, 0)
+
+
+async def test_a_mail_whose_time_ran_out_within_its_content_cannot_have_arrived(house: House) -> None:
+    await house.room.relay(1)
+    reading = asyncio.Event()
+
+    async def step(mail: Outgoing, before_data: Callable[[], Awaitable[None]]) -> SendResult:
+        await before_data()
+        await anext(mail.chunks())
+        reading.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    house.outlet.steps = [step]
+    post = house.at_work()
+    await reading.wait()
+    await post.stop(0.01)
+    assert await entries(house) == {1: "waiting"}
+    assert await attempts(house) == [(1, "answered", "retry")]
+
+
+async def test_a_lane_that_ends_before_any_content_leaves_its_mail_simply_waiting(house: House) -> None:
+    """It is told to stop while the attempt is being noted: the note is taken back."""
+    await house.room.relay(1)
+    noting = asyncio.Event()
+    real = house.services.spool.begin_attempt
+
+    async def begin_attempt(*of: Any) -> int:
+        number = await real(*of)
+        noting.set()
+        await asyncio.Event().wait()
+        return number
+
+    house.services.spool.begin_attempt = begin_attempt  # type: ignore[method-assign, assignment]
+    post = house.at_work()
+    await noting.wait()
+    await post.stop(0.01)
+    assert await entries(house) == {1: "waiting"}
+    assert await attempts(house) == [(1, "answered", "retry")]
+    house.services.spool.begin_attempt = real  # type: ignore[method-assign]
+    house.at_work()
+    await reached(house, {1: "delivered"})
+    assert house.outlet.handed[0].mail.recipients == ("a@example.org",)
 
 
 async def test_a_bug_after_the_content_went_is_an_unknown_outcome_too(house: House) -> None:
     await house.room.relay(1)
     await house.room.relay(2)
+    await house.change(lambda tx: touchpoints.set_connection(tx, 1, SEARCHABLE))
     house.outlet.steps = [failing(ZeroDivisionError("a bug"), after_data=True)]
     house.at_work()
-    await reached(house, {1: "held unknown-outcome", 2: "delivered"})
+    await reached(house, {1: "unknown unknown-outcome", 2: "delivered"})
     assert [each.subject[-1] for each in house.outlet.handed] == ["2"]
+    assert ("mail.unknown", 1) in house.mail_facts()
 
 
 async def test_an_edit_of_the_connection_lets_the_mail_in_hand_come_to_its_end(house: House) -> None:

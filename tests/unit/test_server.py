@@ -23,6 +23,7 @@ from gateway.control import (
     Block,
     CloseMail,
     Code,
+    ConfirmMail,
     ConnectTouchpoint,
     CreateRingGroup,
     CreateTouchpoint,
@@ -42,6 +43,7 @@ from gateway.control import (
     PlanConnect,
     ReadContent,
     ReleaseMail,
+    RetryMail,
     Role,
     SetConnection,
     SetTemplate,
@@ -55,14 +57,17 @@ from gateway.control import (
 )
 from gateway.events import Events, Heard, HouseFact, HouseWhat, MailFact, MailWhat
 from gateway.server import listen, peer_of, roles_of
-from pipeline import touchpoints
+from pipeline import people, touchpoints
 from pipeline.errors import Refused
 from pipeline.lifecycle import ConnectionState
 from pipeline.mail import Direction
+from pipeline.outbox import Answer, RecipientState, Said
 from pipeline.store import content
 from pipeline.verdict import Action, HoldCause, Splice
 from tests.unit.desking import PASSWORD, Office, an_office, caller
 from tests.unit.making import NOW, OURS, a_content, a_mail, a_page, a_touchpoint, an_outcome, taken
+
+BOSS = "boss@far.example"
 
 
 @pytest.fixture
@@ -413,6 +418,56 @@ async def test_people_act_on_mail_and_it_is_written_down(office: Office, client:
     assert office.house.woken == [1] * 4
 
 
+async def test_people_settle_what_nobody_knows(office: Office, client: Client) -> None:
+    """Confirmed, sent again or given up; who was refused before the silence is told of, and all is written down."""
+    spool, ids = office.room.spool, []
+    await office.room.store.write(lambda tx: people.add_relay_user(tx, "crm", password_hash="x", now=NOW, notify=BOSS))
+    for number in (1, 2, 3):
+        ids.append(await office.room.relay(number, ("a@example.org", "b@example.org")))
+        await spool.claim(1)
+        attempt = await spool.begin_attempt(ids[-1], "mx", ("b@example.org",))
+        refused = Answer(address="b@example.org", state=RecipientState.REFUSED, code=550, text="no such user")
+        await spool.unknown(ids[-1], attempt, Said(outcome="unknown", text="reset"), [refused])
+    await office.room.store.write(lambda tx: tx.run("UPDATE entry SET relay_user_id = 1"))
+    status = await client.call(GetStatus())
+    assert (status.account["unknown"], status.touchpoints[0].unknown, status.account["lost"]) == (3, 3, 0)
+    assert ("unknown", 3) in [(need.kind, need.count) for need in status.needs_you]
+    assert [row.id for row in (await client.call(ListMail(state="unknown"))).rows] == ids[::-1]
+
+    assert (await client.call(ConfirmMail(id=ids[0]))).state == "delivered"
+    assert (await client.call(RetryMail(id=ids[1]))).mark == "possibly twice"
+    assert (await client.call(DropMail(id=ids[2]))).state == "dropped"
+    with pytest.raises(CallFailed, match="confirm is for mail that is unknown or held"):
+        await client.call(ConfirmMail(id=ids[0]))
+    audit = (await client.call(ListAudit())).rows
+    assert [row.verb for row in audit] == ["mail.drop", "mail.retry", "mail.confirm"]
+    [notice] = (await client.call(ListMail(state="parked"))).rows[:1]
+    assert (notice.origin, notice.recipients) == ("notice", (BOSS,))
+    assert (await client.call(GetStatus())).account["lost"] == 0
+
+
+async def test_a_touchpoint_with_mail_of_unknown_outcome_can_be_given_up(office: Office, client: Client) -> None:
+    number = await office.room.relay()
+    await office.room.spool.claim(1)
+    attempt = await office.room.spool.begin_attempt(number, "mx")
+    await office.room.spool.unknown(number, attempt, Said(outcome="unknown", text="reset"))
+    with pytest.raises(CallFailed, match="still has mail: 1 on the way or held"):
+        await client.call(DeleteTouchpoint(touchpoint=OURS))
+    await client.call(DeleteTouchpoint(touchpoint=OURS, drop_pending=True))
+    assert (await client.call(ShowMail(id=number))).row.state == "dropped"
+
+
+async def test_the_policy_for_unknown_outcomes_is_the_touchpoints_and_no_presets(client: Client) -> None:
+    made = await client.call(SetConnection(touchpoint=OURS, preset="yahoo"))
+    assert made.unknown_outcome == "verify_then_resend"
+    made = await client.call(SetConnection(touchpoint=OURS, unknown_outcome="hold_for_person"))
+    assert made.unknown_outcome == "hold_for_person"
+    made = await client.call(SetConnection(touchpoint=OURS, preset="icloud"))
+    assert (made.preset, made.unknown_outcome) == ("icloud", "hold_for_person")
+    with pytest.raises(CallFailed, match="there are: verify_then_resend, hold_for_person"):
+        await client.call(SetConnection(touchpoint=OURS, unknown_outcome="forget"))
+
+
 async def test_content_in_pieces_with_its_splices(office: Office, client: Client) -> None:
     body = bytes(range(256)) * 2500
     data = a_content(1, body=body)
@@ -442,7 +497,8 @@ async def test_why_tells_the_whole_story(office: Office, client: Client) -> None
     assert (detail.ledger[0].remote_id, detail.ledger[0].folder, detail.ledger[0].state) == (5, "INBOX", "taken")
     by_sender = await client.call(Why(author="customer5@example.org", subject="question"))
     assert by_sender.mails == answer.mails
-    assert await client.call(Why(message_id="<never@example.org>")) == control.WhyAnswer(mails=(), items=(), more=False)
+    never = await client.call(Why(message_id="<never@example.org>"))
+    assert (never.mails, never.items, never.more) == ((), (), False)
     with pytest.raises(CallFailed, match="say which mail"):
         await client.call(Why())
 

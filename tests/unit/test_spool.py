@@ -190,7 +190,7 @@ async def test_what_was_decided_with_old_settings_is_not_stored(room: Room, chan
         (Action.STOP, None, ("done", "stopped", "")),
         (Action.HOLD, HoldCause.BLOCKED, ("held", "", "blocked")),
         (Action.HOLD, None, ("held", "", "stage-failed")),
-        (Action.REJECT, None, ("held", "", "blocked")),
+        (Action.REJECT, None, ("held", "", "rejected")),
         (Action.DEFER, None, ("waiting", "", "")),
     ],
 )
@@ -491,12 +491,12 @@ async def test_given_up_when_the_planned_waits_are_five_days() -> None:
         assert await room.number("SELECT count(*) FROM entry WHERE origin = 'notice'") == 1
 
 
-async def test_silence_after_the_data_is_for_a_person(room: Room) -> None:
+async def test_silence_after_the_data_is_an_unknown_outcome(room: Room) -> None:
     entry_id = await room.relay()
     await room.spool.claim(1)
     number = await room.spool.begin_attempt(entry_id, "mx")
     await room.spool.unknown(entry_id, number, SILENCE)
-    assert await stands(room, entry_id) == ("held", "", "unknown-outcome")
+    assert await stands(room, entry_id) == ("unknown", "", "unknown-outcome")
     assert await room.number("SELECT phase FROM attempt") == "unknown"
     assert await room.spool.claim(1) == []
 
@@ -554,8 +554,8 @@ async def test_recovery_after_a_death(room: Room) -> None:
     await orphan.write(b"x" * 300_000)
     hands = [InHand(touchpoint_id=1, folder="INBOX", epoch=1, low=5, high=5, phase="walk")]
     assert await room.spool.recover(hands) == (1, 1, 1)
-    assert [(await stands(room, each))[0] for each in ids] == ["waiting", "held", "waiting"]
-    assert await stands(room, ids[1]) == ("held", "", "unknown-outcome")
+    assert [(await stands(room, each))[0] for each in ids] == ["waiting", "unknown", "waiting"]
+    assert await stands(room, ids[1]) == ("unknown", "", "unknown-outcome")
     assert await room.number("SELECT count FROM strike") == 1
     assert await room.spool.recover([]) == (0, 0, 0)
     assert (await the_account(room)).lost == 0
@@ -574,11 +574,12 @@ PLACES = [(state, "", direction) for state in State if state is not State.DONE f
     )
 ]
 ALLOWED = {
-    (Verb.RETRY, "failed", "out"), (Verb.RETRY, "waiting", "out"),
+    (Verb.RETRY, "failed", "out"), (Verb.RETRY, "waiting", "out"), (Verb.RETRY, "unknown", "out"),
     (Verb.HOLD, "waiting", "in"), (Verb.HOLD, "waiting", "out"), (Verb.HOLD, "queued", "in"),
     (Verb.RELEASE, "held", "in"), (Verb.RELEASE, "held", "out"),
     (Verb.DROP, "waiting", "in"), (Verb.DROP, "waiting", "out"), (Verb.DROP, "held", "in"),
     (Verb.DROP, "held", "out"), (Verb.DROP, "failed", "in"), (Verb.DROP, "failed", "out"),
+    (Verb.DROP, "unknown", "in"), (Verb.DROP, "unknown", "out"), (Verb.CONFIRM, "unknown", "out"),
 }  # fmt: skip
 
 
@@ -601,7 +602,7 @@ async def test_verbs(room: Room, verb: Verb) -> None:
 async def check_done(room: Room, verb: Verb, entry_id: int) -> None:
     row = await room.row(entry_id)
     assert row["state"] == VERBS[verb][1].value
-    assert row["disposition"] == ("dropped" if verb is Verb.DROP else "")
+    assert row["disposition"] == {Verb.DROP: "dropped", Verb.CONFIRM: "delivered"}.get(verb, "")
     if verb is Verb.HOLD:
         assert (row["cause"], row["reason"]) == ("by-person", "held by desk")
     if verb is Verb.RELEASE:

@@ -33,6 +33,8 @@ from pipeline.store import Row, Tx
 from pipeline.store.content import ContentWriter
 from pipeline.store.sqlite import SqliteStore
 from pipeline.strikes import InHand
+from pipeline.touchpoint import UnknownPolicy
+from pipeline.unknown import LOOKS
 from pipeline.verdict import Action, HoldCause, Splice
 from tests.unit.making import (
     NOW,
@@ -65,26 +67,30 @@ ARROWS = {
     },
     "out": {
         "waiting": {"active", "held", "done dropped"},
-        "active": {"done delivered", "waiting", "failed", "held"},
-        "held": {"waiting", "done dropped"},
+        "active": {"done delivered", "waiting", "failed", "held", "unknown"},
+        "unknown": {"done delivered", "waiting", "held", "done dropped"},
+        "held": {"waiting", "done dropped", "done delivered"},
         "failed": {"waiting", "done dropped"},
         "done delivered": set(),
         "done dropped": set(),
     },
 }
-"""direction -> from -> to, in one step (semantics of the spool; UNKNOWN is passed through within a commit)."""
+"""direction -> from -> to, in one step (semantics of the spool)."""
 PEOPLE = {
-    Verb.RETRY: {("out", "failed"), ("out", "waiting")},
+    Verb.RETRY: {("out", "failed"), ("out", "waiting"), ("out", "unknown")},
     Verb.HOLD: {("out", "waiting"), ("in", "waiting"), ("in", "done queued")},
     Verb.RELEASE: {("out", "held"), ("in", "held")},
-    Verb.DROP: {(d, s) for d in ("in", "out") for s in ("waiting", "held", "failed")},
+    Verb.DROP: {(d, s) for d in ("in", "out") for s in ("waiting", "held", "failed")} | {("out", "unknown")},
+    Verb.CONFIRM: {("out", "unknown"), ("out", "held unknown-outcome")},
 }
 GROUPS = {"first": 1, "second": 2}
 picks = st.integers(0, 10_000)
 actions = st.sampled_from(
     [Action.PASS, Action.PASS, Action.PASS, Action.STOP, Action.HOLD, Action.DEFER, Action.REJECT]
 )
-answers = st.lists(st.sampled_from(RecipientState), min_size=3, max_size=3)
+final = [RecipientState.WAITING, RecipientState.DELIVERED, RecipientState.REFUSED]
+answers = st.lists(st.sampled_from(final), min_size=3, max_size=3)
+early = st.sampled_from([RecipientState.WAITING, RecipientState.REFUSED])
 ALL = ("r0@example.org", "r1@example.org", "r2@example.org")
 items = st.lists(
     st.tuples(st.integers(1, 12), actions, st.booleans()), min_size=1, max_size=4, unique_by=lambda i: i[0]
@@ -94,6 +100,12 @@ items = st.lists(
 def place(row: Row) -> str:
     """Where an entry stands."""
     return f"{row['state']} {row['disposition']}".strip()
+
+
+def may(verb: Verb, row: Row) -> bool:
+    """Whether a person can do that to it."""
+    where = (row["direction"], place(row)), (row["direction"], f"{row['state']} {row['cause']}")
+    return not PEOPLE[verb].isdisjoint(where)
 
 
 def notice_of(row: Row, settled: Settled) -> Notice:
@@ -253,11 +265,13 @@ class SpoolMachine(RuleBasedStateMachine):
         return found[number % len(found)] if found else None
 
     @precondition(lambda self: self.hand)
-    @rule(number=picks)
-    def an_attempt_begins(self, number: int) -> None:
+    @rule(number=picks, left_out=st.sets(st.sampled_from(ALL), max_size=1))
+    def an_attempt_begins(self, number: int, left_out: set[str] = frozenset()) -> None:  # type: ignore[assignment]
         if (found := self.in_hand(number, begun=False)) is not None:
             entry_id, claimed, _ = found
-            self.hand[entry_id] = (claimed, self.run(self.spool.begin_attempt(entry_id, "mx.example.org:25")))
+            if not left_out.issuperset(claimed.recipients):
+                attempt = self.run(self.spool.begin_attempt(entry_id, "mx.example.org:25", tuple(left_out)))
+                self.hand[entry_id] = (claimed, attempt)
 
     @precondition(lambda self: self.hand)
     @rule(number=picks, states=answers, chance=st.floats(0, 0.99))
@@ -296,11 +310,46 @@ class SpoolMachine(RuleBasedStateMachine):
             assert (settled.state is State.DONE) == bool(self.has_it[entry_id])
 
     @precondition(lambda self: self.hand)
-    @rule(number=picks)
-    def the_server_falls_silent(self, number: int) -> None:
+    @rule(number=picks, before=st.dictionaries(st.sampled_from(ALL[1:]), early, max_size=1))
+    def the_server_falls_silent(self, number: int, before: dict[str, RecipientState]) -> None:
+        """After it had said something of some recipients, maybe."""
         if (found := self.in_hand(number, begun=True)) is not None:
-            self.run(self.spool.unknown(found[0], found[2], Said(outcome="unknown", text="reset")))
-            del self.hand[found[0]]
+            entry_id, _, attempt = found
+            given = [Answer(address=each, state=state, code=450, text="so it is") for each, state in before.items()]
+            if not before.keys() >= self.doubted(entry_id):
+                self.run(self.spool.unknown(entry_id, attempt, Said(outcome="unknown", text="reset"), given))
+                del self.hand[entry_id]
+
+    def doubted(self, entry_id: int) -> set[str]:
+        rows = self.rows(f"SELECT address FROM recipient WHERE entry_id = {entry_id} AND state = 'unknown'")
+        return {row["address"] for row in rows}
+
+    @rule(number=picks, copies=st.integers(0, 3), policy=st.sampled_from(UnknownPolicy), blind=st.booleans())
+    def somebody_looks_for_it(self, number: int, copies: int, policy: UnknownPolicy, blind: bool) -> None:
+        row = self.pick(number, lambda each: each["state"] == "unknown")
+        if row is None:
+            return
+        doubted = self.doubted(row["id"])
+        if blind:
+            settled = self.run(self.spool.blind(row["id"], policy, "nowhere to look"))
+        else:
+            settled = self.run(self.spool.looked(row["id"], copies, policy, 0.5, notice_of))
+        assert settled is not None
+        held = policy is UnknownPolicy.HOLD_FOR_PERSON
+        if self.reached(doubted, row["id"]):
+            assert copies > 0 and not blind
+        elif settled.state is State.UNKNOWN:
+            assert not blind and row["looks"] < len(LOOKS) - 1
+        else:
+            assert settled.state in ((State.HELD,) if held else (State.HELD, State.WAITING))
+
+    def reached(self, doubted: set[str], entry_id: int) -> bool:
+        """Whether those in doubt turned out to have it; then nobody may send it to them again."""
+        rows = self.rows(f"SELECT address, state FROM recipient WHERE entry_id = {entry_id}")
+        have = {row["address"] for row in rows if row["state"] == "delivered"}
+        self.has_it.setdefault(entry_id, set()).update(have)
+        assert not doubted & have or doubted <= have
+        return bool(doubted) and doubted <= have
 
     @precondition(lambda self: self.hand)
     @rule(number=picks, aside=st.booleans())
@@ -333,11 +382,15 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(verb=st.sampled_from(Verb), number=picks, knows=st.booleans())
     def a_person_acts(self, verb: Verb, number: int, knows: bool) -> None:
         """Somebody who knows what can be done, or tries anything."""
-        row = self.pick(number, lambda each: not knows or (each["direction"], place(each)) in PEOPLE[verb])
+        row = self.pick(number, lambda each: not knows or may(verb, each))
         if row is None:
             return
         call = getattr(self.spool, verb.value)
-        if (row["direction"], place(row)) in PEOPLE[verb]:
+        if verb is Verb.CONFIRM and may(verb, row):
+            doubted = self.doubted(row["id"])
+            self.run(self.spool.confirm(row["id"], "desk", notice=notice_of))
+            assert self.reached(doubted, row["id"])
+        elif may(verb, row):
             self.run(call(row["id"], "desk"))
         else:
             with suppress(Refused):
@@ -409,6 +462,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.check_ledger(now)
         self.check_frozen(now)
         self.check_notices()
+        self.check_recipients()
         assert now.live == sorted(entry_id for entry_id, (_, attempt) in self.hand.items() if attempt)
 
     def check_arrows(self, now: Look) -> None:
@@ -448,6 +502,20 @@ class SpoolMachine(RuleBasedStateMachine):
         relayed = [row for row in self.seen.values() if row["origin"] == "relay" and place(row) in trouble]
         assert {row["id"] for row in relayed if row["cause"] in ("refused", "gave-up")} <= set(told)
         assert all(row["cause"] in ("refused", "gave-up") for row in relayed if row["state"] == "failed")
+
+    def check_recipients(self) -> None:
+        """Nobody is forgotten: where mail waits somebody waits for it, and doubt about somebody is doubt about it."""
+        for row in self.rows(
+            "SELECT e.id, e.state, e.disposition, sum(r.state = 'waiting') AS waiting, sum(r.state = 'unknown')"
+            " AS unknown FROM entry AS e JOIN recipient AS r ON r.entry_id = e.id GROUP BY e.id"
+        ):
+            match place(row):
+                case "waiting":
+                    assert row["waiting"] and not row["unknown"]
+                case "done delivered" | "failed":
+                    assert not row["waiting"] and not row["unknown"]
+                case "unknown":
+                    assert row["unknown"]
 
     def check_contents(self) -> None:
         """Every entry yields the bytes that were taken, and the store's own hashes agree."""

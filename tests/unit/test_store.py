@@ -19,7 +19,7 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
-from pipeline.errors import PostroomError, Refused, StoreFull
+from pipeline.errors import Damaged, PostroomError, Refused, StoreFull
 from pipeline.store import Tx, schema, sqlite
 from pipeline.store.sqlite import BATCH, QUEUED, SqliteStore, SqliteTx
 
@@ -302,9 +302,11 @@ class Fatal:
 
     def __init__(self) -> None:
         self.words: list[str] = []
+        self.code = 0
 
-    def __call__(self, reason: str) -> NoReturn:
+    def __call__(self, reason: str, code: int = 74) -> NoReturn:
         self.words.append(reason)
+        self.code = code
         raise SystemExit
 
 
@@ -330,7 +332,7 @@ def break_at(store: SqliteStore, statement: str, error: Exception) -> None:
     ],
     ids=["fsync", "write", "corrupt", "readonly"],
 )
-async def test_a_disk_that_fails_ends_the_process(tmp_path: Path, statement: str, error: Exception) -> None:
+async def test_a_disk_that_fails_ends_the_process(tmp_path: Path, statement: str, error: sqlite3.Error) -> None:
     fatal = Fatal()
     store = await SqliteStore.open(tmp_path / "postroom.db", fatal=fatal)
     break_at(store, statement, error)
@@ -340,6 +342,7 @@ async def test_a_disk_that_fails_ends_the_process(tmp_path: Path, statement: str
     await asyncio.sleep(0)
     assert len(fatal.words) == 1
     assert str(store.path) in fatal.words[0]
+    assert fatal.code == (65 if error.sqlite_errorcode == sqlite3.SQLITE_CORRUPT else 74)
     assert not any(task.done() for task in tasks)  # nobody was told that it is durable
     assert seen(store) == set()
     for task in tasks:
@@ -372,7 +375,7 @@ async def test_a_checkpoint_that_fails_ends_the_process(tmp_path: Path) -> None:
 
 @ENDS
 async def test_quota_counts_as_full_but_never_a_failed_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "_no_room", lambda path: True)
+    monkeypatch.setattr(sqlite, "_refused_by_disk", lambda path: "no room")
     fatal = Fatal()
     store = await SqliteStore.open(tmp_path / "postroom.db", fatal=fatal)
     healthy = store._connection
@@ -390,18 +393,71 @@ async def test_quota_counts_as_full_but_never_a_failed_sync(tmp_path: Path, monk
     await store.close()
 
 
-@pytest.mark.parametrize(("number", "full"), [(28, True), (122, True), (5, False), (30, False)])
-def test_room_is_asked_for_by_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, full: bool) -> None:
+@ENDS
+async def test_a_quota_that_ends_between_the_error_and_the_question_is_forgiven_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = ["no room", "", ""]
+    monkeypatch.setattr(sqlite, "_refused_by_disk", lambda path: answers.pop(0))
+    fatal = Fatal()
+    store = await SqliteStore.open(tmp_path / "postroom.db", fatal=fatal)
+    healthy = store._connection
+    break_at(store, "COMMIT", disk_error(sqlite3.SQLITE_IOERR_WRITE))
+    for _ in range(2):
+        with pytest.raises(StoreFull, match="no room"):
+            await store.write(put("first"))
+    (task,) = await queue(store.write(put("first")))
+    await asyncio.to_thread(store._writer.join)
+    assert len(fatal.words) == 1
+    task.cancel()
+    store._connection = healthy
+    await store.close()
+
+
+async def test_it_says_why_nothing_is_written_until_something_is(store: SqliteStore) -> None:
+    await limit_pages(store, 0)
+    with pytest.raises(StoreFull):
+        await store.write(lambda tx: tx.run("INSERT INTO chunk (id, data) VALUES (1, zeroblob(1000000))"))
+    assert "no room" in store.no_writes
+    await store.write(lambda tx: None)
+    assert "no room" in store.no_writes  # this one asked nothing of the disk
+    await limit_pages(store, None)
+    await store.write(put("first"))
+    assert store.no_writes == ""
+
+
+@ENDS
+async def test_a_reader_that_meets_damage_ends_the_process(tmp_path: Path) -> None:
+    fatal = Fatal()
+    store = await SqliteStore.open(tmp_path / "postroom.db", fatal=fatal)
+    error = sqlite3.DatabaseError("database disk image is malformed")
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+    def work(tx: Tx) -> None:
+        raise error
+
+    with pytest.raises(SystemExit):
+        await asyncio.to_thread(store._read, work)
+    assert fatal.code == 65
+    assert "postroom doctor" in fatal.words[0]
+    await store.close()
+
+
+@pytest.mark.parametrize(("number", "words"), [(28, "no room"), (122, "quota"), (30, "read-only"), (5, None)])
+def test_room_is_asked_for_by_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str | None
+) -> None:
     def fail(*_: object) -> NoReturn:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "write", fail)
     monkeypatch.setattr(Path, "unlink", fail)  # a file system that turned read-only refuses this as well
-    assert sqlite._no_room(tmp_path / "postroom.db") is full
+    said = sqlite._refused_by_disk(tmp_path / "postroom.db")
+    assert said == "" if words is None else words in said
 
 
 def test_there_is_room(tmp_path: Path) -> None:
-    assert not sqlite._no_room(tmp_path / "postroom.db")
+    assert not sqlite._refused_by_disk(tmp_path / "postroom.db")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -479,6 +535,20 @@ async def test_the_log_exists_before_anything_is_answered(store: SqliteStore) ->
     assert store.path.with_name("postroom.db-wal").exists()  # so the sync of its folder was ours
 
 
+async def test_a_new_folder_is_as_durable_as_what_lies_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = set()
+    fsync = os.fsync
+
+    def noting(handle: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    store = await SqliteStore.open(tmp_path / "made" / "just" / "now" / "postroom.db")
+    await store.close()
+    assert {str(tmp_path.joinpath(*parts)) for parts in ((), ("made",), ("made", "just"))} <= synced
+
+
 async def test_a_second_daemon_is_refused_by_name(store: SqliteStore) -> None:
     with pytest.raises(Refused, match=rf"another Postroom \(pid {os.getpid()}\)"):
         await SqliteStore.open(store.path)
@@ -491,7 +561,7 @@ async def test_what_is_no_store_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "postroom.db"
     path.write_bytes(b"This is a letter. " * 1000)
     for _ in range(2):  # the second time proves that the first let go of the lock
-        with pytest.raises(Refused, match="not a database"):
+        with pytest.raises(Damaged, match=r"not a database.*postroom doctor"):
             await SqliteStore.open(path)
 
 

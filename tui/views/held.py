@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from gateway.control import ListMail, MailRow
 from tui.acts import Act
+from tui.frame import age
 from tui.lines import Line, Piece, line
 from tui.views import mail_acts
 from tui.views.mails import (
@@ -32,6 +33,11 @@ def cause_of(row: MailRow) -> Piece:
     return (row.state, "bad") if row.state in ("failed", "unknown") else (row.state, "")
 
 
+def expires(row: MailRow, now: float) -> Piece:
+    """In how long it is given up, where the settings say so."""
+    return (age(row.expires_at - now), "warn") if row.expires_at else ("never", "dim")
+
+
 class Held(MailList):
     """What nobody but a person can get on."""
 
@@ -45,10 +51,12 @@ class Held(MailList):
         mail_acts.OPEN,
         mail_acts.RELEASE,
         mail_acts.RETRY,
+        mail_acts.CONFIRM,
         mail_acts.DROP,
         mail_acts.EXPORT,
         mail_acts.RAW,
         mail_acts.BLOCK,
+        mail_acts.REPLAY,
         other_states("held.state", "c t", "postroom spool list --state failed", 58),
     )
 
@@ -56,6 +64,7 @@ class Held(MailList):
         return (
             id_column(), Column(title="dir", cell=lambda row: row.direction, width=3, keep=5),
             Column(title="cause", cell=cause_of, width=15), age_column(wall), who_column("from/to"), subject_column(),
+            Column(title="expires", cell=lambda row: expires(row, wall()), width=8, right=True, keep=1, wide=True),
             touchpoint_column(),
         )  # fmt: skip
 

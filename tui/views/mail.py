@@ -7,14 +7,17 @@ happened to it, the newest first. It follows the mail while it is open.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gateway.client import CallFailed
 from gateway.control import (
     AuditRow,
+    Finding,
     LedgerRow,
     ListAudit,
     MailDetail,
@@ -23,6 +26,7 @@ from gateway.control import (
     ReadText,
     ShowMail,
     Why,
+    WhyAnswer,
 )
 from tui.acts import Act, Rows
 from tui.frame import age
@@ -31,6 +35,7 @@ from tui.view import View
 from tui.views import mail_acts
 from tui.views.mails import Wall, read_text
 from tui.views.story import (
+    STATES,
     amount,
     attempt_lines,
     because,
@@ -260,21 +265,43 @@ class MailPage(View):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """One answer: a mail, or an item of a server that no mail was made of."""
+    """One answer: a mail, an item of a server that no mail was made of, or what else was found out."""
 
     key: Hashable
+    row: MailRow | None = None
     detail: MailDetail | None = None
+    """Of the newest mails; of the others ``row`` is all that is known here."""
     item: LedgerRow | None = None
+    finding: Finding | None = None
+    """What the daemon says of it, with what helps."""
 
     @property
     def id(self) -> str:
         """The mail's number, for a command; "" where it has none."""
-        return str(self.detail.row.id) if self.detail is not None else ""
+        return str(self.row.id) if self.row is not None else ""
 
     @property
     def subject(self) -> str:
         """What it is called in a title."""
-        return self.detail.row.subject if self.detail is not None else f"uid {self.item.remote_id}" if self.item else ""
+        if self.row is not None:
+            return self.row.subject
+        return f"uid {self.item.remote_id}" if self.item else self.finding.words if self.finding else ""
+
+
+def found_in(answer: WhyAnswer) -> list[Found]:
+    """An answer as rows: mails, items of servers, and what is known of mail that never came."""
+    said = {each.mail: each for each in answer.findings if each.mail}
+    details = {each.row.id: each for each in answer.mails}
+    rows = answer.candidates or tuple(each.row for each in answer.mails)
+    of_items = answer.findings[len(answer.mails) :][: len(answer.items)]
+    others = [each for each in answer.findings[len(answer.mails) + len(answer.items) :] if each.mail not in details]
+    items = zip_longest(answer.items, of_items)
+    return [
+        *(Found(key=row.id, row=row, detail=details.get(row.id), finding=said.get(row.id)) for row in rows),
+        *(Found(key=(item.touchpoint, item.folder, item.epoch, item.remote_id), item=item, finding=finding)
+          for item, finding in items if item is not None),
+        *(Found(key=("finding", number), finding=each) for number, each in enumerate(others)),
+    ]  # fmt: skip
 
 
 def _open_found(view: View, rows: Rows) -> None:
@@ -282,7 +309,7 @@ def _open_found(view: View, rows: Rows) -> None:
 
 
 def _no_mail(row: Found) -> str:
-    return "" if row.detail is not None else "there is no mail of it here: it is on the server only"
+    return "" if row.id or (row.finding and row.finding.mail) else "there is no mail of it here"
 
 
 class WhyPage(View):
@@ -314,11 +341,7 @@ class WhyPage(View):
 
     async def load(self) -> None:
         answer = await self.ui.call(self._question)
-        self._found = [
-            *(Found(key=each.row.id, detail=each) for each in answer.mails),
-            *(Found(key=(each.touchpoint, each.folder, each.epoch, each.remote_id), item=each)
-              for each in answer.items),
-        ]  # fmt: skip
+        self._found = found_in(answer)
         self._beyond = answer.more
 
     def show(self) -> None:
@@ -331,22 +354,24 @@ class WhyPage(View):
 
     def title_line(self) -> Line:
         asked = self._question
-        words = " ".join(filter(None, (str(asked.id or ""), asked.message_id, asked.author, asked.subject)))
-        mails = sum(row.detail is not None for row in self._found)
+        said = (asked.what, str(asked.id or ""), asked.message_id, asked.author, asked.subject)
+        words = " ".join(filter(None, said))
+        mails = sum(row.row is not None for row in self._found)
         more = " and more: ask more narrowly" if self._beyond else ""
         made: list[Piece] = [(" WHY", "title"), (f"  {counted(mails, 'mail')}{more}", "warn" if more else "")]
-        if items := len(self._found) - mails:
+        if items := sum(row.item is not None for row in self._found):
             made.append((f" · {items} on the server only", "warn"))
         return (*made, (f"  {words}", "strong"))
 
     def details(self, row: Any, width: int) -> Sequence[Line]:
         now = self.ui.wall()
+        title = f"mail {row.id}" if row.id else "no mail here"
+        made = [rule(title, "Enter page" if not _no_mail(row) else "", width), *self._said(row, width)]
         if row.item is not None:
-            made = [rule("no mail here", "", width), *prose(_item_words(row.item), width, "warn")]
             return [*made, *item_lines(row.item, now, width)]
+        if row.detail is None:
+            return made
         detail: MailDetail = row.detail
-        told, style = because(detail, now, self.ui.picture.touchpoints.get(detail.row.touchpoint_id))
-        made = [rule(f"mail {row.id}", "Enter page", width), *prose(told, width, style or "strong")]
         made += help_for(detail.row, width)
         for walk in detail.walks[:3]:
             made += walk_lines(walk, width)
@@ -354,48 +379,65 @@ class WhyPage(View):
             made += [line(("tried", "head")), *attempt_lines(detail.attempts, now, width)]
         return made
 
+    def _said(self, row: Found, width: int) -> list[Line]:
+        """What became of it, and what helps."""
+        if row.finding is not None:
+            style = STATES.get(row.finding.kind, ("", "warn"))[1]
+            return [*prose(row.finding.words, width, style or "strong"), *prose(row.finding.command, width, "dim")]
+        if row.detail is not None:
+            touchpoint = self.ui.picture.touchpoints.get(row.detail.row.touchpoint_id)
+            told, style = because(row.detail, self.ui.wall(), touchpoint)
+            return prose(told, width, style or "strong")
+        if row.item is not None:
+            return prose(_item_words(row.item), width, "warn")
+        return prose("Enter shows what became of it.", width, "dim")
+
     def command(self) -> str:
         from shlex import quote
 
         asked = self._question
-        what = str(asked.id or "") or asked.message_id or asked.author or "SENDER"
-        return f"postroom why {quote(what)}" + (f" --subject {quote(asked.subject)}" if asked.subject else "")
+        what = asked.what or str(asked.id or "") or asked.message_id or asked.author or asked.subject or "SENDER"
+        more = f" --subject {quote(asked.subject)}" if asked.subject and what != asked.subject else ""
+        for option, at in (("since", asked.since), ("until", asked.until)):
+            more += f" --{option} {quote(time.strftime('%Y-%m-%dT%H:%M', time.localtime(at)))}" if at else ""
+        return f"postroom why {quote(what)}{more}"
 
     def value(self) -> str:
         row = self.current
-        return "" if row is None else row.detail.row.message_id if row.detail else row.item.message_id
+        if row is None:
+            return ""
+        found: str = row.row.message_id if row.row else row.item.message_id if row.item else row.finding.command
+        return found
 
     def open(self, row: Any) -> None:
-        if row.detail is not None:
-            self.ui.work(self.ui.open(MailPage(self.ui, row.detail.row.id)))
+        if not _no_mail(row):
+            self.ui.work(self.ui.open(MailPage(self.ui, int(row.id or row.finding.mail))))
 
 
 def _why_columns(wall: Wall) -> tuple[Column, ...]:
     def since(row: Found) -> str:
-        at = born(row.detail.row) if row.detail else row.item.seen_at if row.item else 0.0
-        return age(wall() - at)
+        at = born(row.row) if row.row else row.item.seen_at if row.item else row.finding.since if row.finding else 0.0
+        return age(wall() - at) if at else "-"
 
     def stands(row: Found) -> Piece:
-        if row.detail is not None:
-            return state_of(row.detail.row)
-        return (row.item.state, "warn") if row.item else ("", "")
+        if row.row is not None:
+            return state_of(row.row)
+        return (row.item.state if row.item else row.finding.kind if row.finding else "", "warn")
 
     def whom(row: Found) -> str:
-        return who(row.detail.row) if row.detail else row.item.touchpoint if row.item else ""
+        if row.row is not None:
+            return who(row.row)
+        return row.item.touchpoint if row.item else row.finding.touchpoint if row.finding else ""
 
     def about(row: Found) -> str:
-        return (
-            subject_of(row.detail.row)
-            if row.detail
-            else f"{row.item.folder} uid {row.item.remote_id}"
-            if row.item
-            else ""
-        )
+        if row.row is not None:
+            return subject_of(row.row)
+        return f"{row.item.folder} uid {row.item.remote_id}" if row.item else row.subject
 
     return (
         Column(title="mail", cell=lambda row: row.id or "-", width=6, right=True),
         Column(title="age", cell=since, width=8, right=True, keep=7),
-        Column(title="state", cell=stands, width=9),
+        Column(title="state", cell=stands, width=11),
         Column(title="from/to", cell=whom, width=20, grow=2),
         Column(title="subject", cell=about, width=16, grow=3),
     )

@@ -1,6 +1,7 @@
 """What can be done to mail, the same on every screen that shows some: one act each, with one key.
 
     r retry   h hold   u release   x drop   m move   b block sender   C close   O reopen   E export   v raw text
+    L replay: walk the line again, without effect
 
 An act is about the rows of the moment when its key was pressed, and its calls carry their ids. Each mail is a call of
 its own: what the daemon refuses for one does not stop the others, and is said.
@@ -21,6 +22,7 @@ from gateway.control import (
     Block,
     Call,
     CloseMail,
+    ConfirmMail,
     DropMail,
     HoldMail,
     ListBlocklist,
@@ -31,6 +33,7 @@ from gateway.control import (
     ReadText,
     ReleaseMail,
     ReopenMail,
+    ReplayMail,
     RetryMail,
     ShowMail,
     Unblock,
@@ -38,6 +41,7 @@ from gateway.control import (
 from gateway.text import safe_text
 from tui.acts import Act, Kind, Rows, Undo
 from tui.link import words
+from tui.views.replays import replay
 from tui.views.story import amount, counted, who
 
 if TYPE_CHECKING:
@@ -120,7 +124,12 @@ def _not_retried(row: MailRow) -> str:
         return "only outgoing mail is retried"
     if row.state == "held":
         return "it is held; release it"
-    return "" if row.state in ("failed", "waiting", "parked") else f"it is {row.state}"
+    return "" if row.state in ("failed", "waiting", "parked", "unknown") else f"it is {row.state}"
+
+
+def _not_confirmed(row: MailRow) -> str:
+    doubtful = row.state == "unknown" or (row.state == "held" and row.cause == "unknown-outcome")
+    return "" if doubtful else f"it is {row.state}, and its outcome is not in doubt"
 
 
 def _not_held(row: MailRow) -> str:
@@ -136,7 +145,7 @@ def _not_released(row: MailRow) -> str:
 def _not_dropped(row: MailRow) -> str:
     if row.state in ("queued", "closed"):
         return "it is in a queue; close it, or hold it first"
-    return "" if row.state in ("waiting", "parked", "held", "failed") else f"it is {row.state}"
+    return "" if row.state in ("waiting", "parked", "held", "failed", "unknown") else f"it is {row.state}"
 
 
 def domains_of(rows: Rows) -> int:
@@ -155,7 +164,21 @@ def _ask_retry(view: View, rows: Rows) -> str:
         asked = f"Retries {len(rows):,} mails to {counted(domains_of(rows), 'domain')} now."
     if parked := sum(row.state == "parked" for row in rows):
         asked += f" {_of(rows, parked)} parked until the touchpoint sends again."
-    return asked
+    return asked + _twice(rows)
+
+
+def _twice(rows: Rows) -> str:
+    """What a second try may come to."""
+    if not (twice := sum(row.cause == "unknown-outcome" or row.state == "unknown" for row in rows)):
+        return ""
+    which = "It" if len(rows) == 1 else f"{twice:,} of them"
+    return f" {which} may have arrived already, and would arrive twice."
+
+
+def _ask_confirm(view: View, rows: Rows) -> str:
+    many = len(rows) > 1
+    said = f"Takes {named(rows)} as delivered, since you found out that {'they' if many else 'it'} arrived."
+    return f"{said} {'They are' if many else 'It is'} not sent again."
 
 
 def _ask_hold(view: View, rows: Rows) -> str:
@@ -166,11 +189,7 @@ def _ask_hold(view: View, rows: Rows) -> str:
 
 
 def _ask_release(view: View, rows: Rows) -> str:
-    asked = f"Lets {named(rows)} go on."
-    if twice := sum(row.cause == "unknown-outcome" for row in rows):
-        which = "It" if len(rows) == 1 else f"{twice:,} of them"
-        asked += f" {which} may have arrived already, and would arrive twice."
-    return asked
+    return f"Lets {named(rows)} go on." + _twice(rows)
 
 
 def _ask_drop(view: View, rows: Rows) -> str:
@@ -185,6 +204,10 @@ def _drop_name(rows: Rows) -> str:
 
 async def _retry(view: View, rows: Rows) -> None:
     tell(view.ui, rows, await each(view.ui, rows, lambda row: RetryMail(id=row.id)), "to be tried now")
+
+
+async def _confirm(view: View, rows: Rows) -> None:
+    tell(view.ui, rows, await each(view.ui, rows, lambda row: ConfirmMail(id=row.id)), "taken as delivered")
 
 
 async def _hold(view: View, rows: Rows) -> None:
@@ -426,10 +449,16 @@ def _open(view: View, rows: Rows) -> None:
     view.open(rows[0])
 
 
+def _not_replayed(row: MailRow) -> str:
+    return "" if row.origin in ("fetched", "relay") else "Postroom wrote it itself: it walks no line"
+
+
 OPEN = Act(id="mail.open", key="enter", words="Its page", run=_open, single=True, calls=(ShowMail, ReadText),
            command="postroom spool show {id}")  # fmt: skip
 RETRY = Act(id="mail.retry", key="r", words="Retry ...", run=_retry, kind=Kind.ASK, calls=(RetryMail,), bar=56,
             command="postroom spool retry {id}", why_not=_not_retried, question=_ask_retry)  # fmt: skip
+CONFIRM = Act(id="mail.confirm", key="d", words="It did arrive ...", run=_confirm, kind=Kind.ASK, calls=(ConfirmMail,),
+              command="postroom spool confirm {id}", why_not=_not_confirmed, question=_ask_confirm)  # fmt: skip
 HOLD = Act(id="mail.hold", key="h", words="Hold ...", run=_hold, kind=Kind.ASK, calls=(HoldMail,), bar=52,
            command="postroom spool hold {id}", why_not=_not_held, question=_ask_hold)  # fmt: skip
 RELEASE = Act(id="mail.release", key="u", words="Release ...", run=_release, kind=Kind.ASK, calls=(ReleaseMail,),
@@ -451,5 +480,7 @@ EXPORT = Act(id="mail.export", key="E", words="Export as .eml ...", run=_export,
              command="postroom spool export {id} --to FILE", bar=25)  # fmt: skip
 RAW = Act(id="mail.raw", key="v", words="Raw text", run=_raw, single=True, calls=(ReadContent,), bar=35,
           command="postroom spool export {id}")  # fmt: skip
-ALL = (CLOSE, REOPEN, MOVE, BLOCK, RETRY, HOLD, RELEASE, DROP, RAW, EXPORT)
+REPLAY = Act(id="mail.replay", key="L", words="Replay, without effect", run=replay, calls=(ReplayMail,),
+             command="postroom replay {id}", why_not=_not_replayed)  # fmt: skip
+ALL = (CLOSE, REOPEN, MOVE, BLOCK, RETRY, CONFIRM, HOLD, RELEASE, DROP, RAW, EXPORT, REPLAY)
 """What can be done to a mail, apart from opening it."""

@@ -213,11 +213,13 @@ class OutboxPage(MailList):
     ACTS: ClassVar[tuple[Act, ...]] = (
         mail_acts.OPEN,
         mail_acts.RETRY,
+        mail_acts.CONFIRM,
         mail_acts.HOLD,
         mail_acts.RELEASE,
         mail_acts.DROP,
         mail_acts.RAW,
         mail_acts.EXPORT,
+        mail_acts.REPLAY,
         other_states("outgoing.state", "t", "postroom spool list --out --state parked"),
     )
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from textual.app import ComposeResult
 from textual.containers import Container
 
-from gateway.control import GetStages, NeedRow, Stages
+from gateway.control import GetStages, NeedRow, Prove, ShowProving, Stages
 from tui.acts import Act, Rows
 from tui.frame import age, clock, moment
 from tui.glyphs import Glyphs
@@ -24,6 +24,7 @@ from tui.pager import Pager
 from tui.picture import FEED
 from tui.view import Title, View
 from tui.views.feed import Told, told
+from tui.views.proof import prove_all
 from tui.views.stations import account_lines, number, station_lines
 from tui.vlist import Column, VList
 
@@ -86,6 +87,8 @@ class Overview(View):
     ACTS: ClassVar[tuple[Act, ...]] = (
         Act(id="overview.touchpoint", key="t", words="Its touchpoint", run=_open_touchpoint, single=True,
             why_not=_no_touchpoint, bar=50, command="postroom touchpoint show {touchpoint}"),
+        Act(id="proof.make", key="P", words="Prove that nothing is lost", run=prove_all, on_row=False,
+            calls=(Prove,), reads=(ShowProving,), command="postroom prove"),
     )  # fmt: skip
     DEFAULT_CSS = """
     Overview .main { layout: vertical; width: 1fr; height: 1fr; }
@@ -382,8 +385,8 @@ class Overview(View):
                 from tui.views.mail import MailPage
 
                 return self.ui.work(self.ui.open(MailPage(self.ui, row.event.mail.id)))
-        elif row.kind not in ("lost", "backoff"):
-            return self.ui.work(self._go("queues" if row.kind == "unassigned" else "held"))
+        elif row.kind not in ("lost", "backoff", "resume"):
+            return self.ui.work(self._go({"unassigned": "queues", "disk-full": "logs"}.get(row.kind, "held")))
         elif not row.touchpoint:
             return self.ui.work(self._go("touchpoints"))
         return self.open_touchpoint(row)

@@ -263,6 +263,7 @@ class QueuePage(MailList):
         mail_acts.HOLD,
         mail_acts.RAW,
         mail_acts.EXPORT,
+        mail_acts.REPLAY,
         other_states("queue.state", "t", "postroom queue list --closed"),
     )
 

@@ -33,7 +33,7 @@ CAUSES: dict[str, tuple[str, str]] = {
         "Look at its raw text before you release it: then it is tried once more.",
     ),
     "blocked": (
-        "Its sender is on the blocklist of the touchpoint; for outgoing mail: a stage refused it.",
+        "Its sender is on the blocklist of the touchpoint.",
         "Release lets this one mail go on; Blocks (7) is where the sender is taken off the list.",
     ),
     "direction": (
@@ -42,11 +42,19 @@ CAUSES: dict[str, tuple[str, str]] = {
     ),
     "oversize": (
         "It is larger than this house takes in; its content is still on the server only.",
-        "Raise intake.largest_mail in the settings, or deal with it in the mailbox and drop it here.",
+        "Release fetches it, whatever its size; or deal with it in the mailbox and drop it here.",
+    ),
+    "undecodable": (
+        "There is no header field in it that can be read, so nobody is its author.",
+        "Look at its raw text; release queues it as it is.",
+    ),
+    "rejected": (
+        "A stage would refuse it; mail that was fetched is never bounced.",
+        "See why in its trail. Release lets it go on.",
     ),
     "unknown-outcome": (
         "It was handed over and the answer never came; nobody can tell whether it arrived.",
-        "Ask the recipient. Release sends it again, so that it may arrive twice; drop takes it as done.",
+        "Ask the recipient. Release sends it again, so that it may arrive twice; if it did arrive, say so.",
     ),
     "stage-failed": (
         "A stage of the line failed or took too long; the trail has its own words.",
@@ -77,7 +85,10 @@ STATES: dict[str, Piece] = {
     "failed": ("failed", "bad"),
 }
 _ACTIONS = {"pass": "good", "stop": "dim", "hold": "warn", "defer": "warn", "reject": "bad"}
-_OUTCOMES = {"accepted": "good", "delivered": "good", "refused": "bad", "unknown": "bad", "retry": "warn"}
+_OUTCOMES = {
+    "accepted": "good", "delivered": "good", "found": "good", "confirmed": "good", "refused": "bad", "unknown": "bad",
+    "retry": "warn",
+}  # fmt: skip
 
 
 # -- Small words ---------------------------------------------------------------------------------------------------
@@ -212,7 +223,17 @@ def _stopped(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -
 
 
 def _held(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:
+    return _held_since(detail) + _expires(detail.row, now)
+
+
+def _expires(row: MailRow, now: float) -> str:
+    return f" Unless somebody releases it, it is given up in {age(row.expires_at - now)}." if row.expires_at else ""
+
+
+def _held_since(detail: MailDetail) -> str:
     reason = _first(detail.row.reason)
+    if reason.startswith("being fetched") and detail.released_by:
+        return f"{detail.released_by} released it, and its content is {reason}."
     if detail.row.cause == "by-person":
         return (
             f"It is {reason}." if reason.startswith("held by ") else f"It is held by a person: {reason or 'no reason'}."
@@ -227,6 +248,8 @@ def _waiting(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -
         return f"It is not decided yet; it walks its line{again}{f': {_first(row.reason)}' if row.reason else ''}."
     if not row.attempts and row.due_at <= now:
         return "It is about to be sent."
+    if row.cause == "unknown-outcome":
+        return f"It is tried again{again}; {_first(row.reason)}."
     said = server_words(detail) or _first(row.reason)
     return f"It is tried again{again}{f'; the server said: {said}' if said else ''}."
 
@@ -252,10 +275,11 @@ def _active(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) ->
 
 
 def _unknown(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:
-    return (
-        "It was handed over and the answer never came. It is looked for in the Sent folder;"
-        " then it is sent again or held, as the settings say."
-    )
+    said = _first(detail.row.reason)
+    told = f"It was handed over and the answer never came{f': {said}' if said else ''}. "
+    if touchpoint is not None and touchpoint.state != "connected":
+        return told + f"It is looked for in the Sent folder once {detail.row.touchpoint} is connected."
+    return told + "It is looked for in the Sent folder; then it is sent again or held, as its touchpoint says."
 
 
 def _failed(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:
@@ -265,7 +289,9 @@ def _failed(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) ->
 
 def _delivered(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:
     said = server_words(detail)
-    return f"It was delivered {age(now - detail.row.settled_at)} ago{f': {said}' if said else ''}."
+    twice = " It was sent again when its outcome was unknown, and may have arrived twice."
+    told = f"It was delivered {age(now - detail.row.settled_at)} ago{f': {said}' if said else ''}."
+    return told + (twice if detail.row.mark == "possibly twice" else "")
 
 
 def _dropped(detail: MailDetail, now: float, touchpoint: TouchpointRow | None) -> str:
@@ -289,7 +315,7 @@ _WORDS = {
 
 def help_for(row: MailRow, width: int) -> list[Line]:
     """What the cause of a held mail means, and what helps."""
-    if row.state != "held" or row.cause not in CAUSES:
+    if row.state not in ("held", "unknown") or row.cause not in CAUSES:
         return []
     meaning, helps = CAUSES[row.cause]
     return [*prose(meaning, width), *prose(helps, width, "strong")]

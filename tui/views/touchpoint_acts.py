@@ -22,9 +22,13 @@ from gateway.control import (
     ListPresets,
     ListRingGroups,
     PlanConnect,
+    Prove,
+    ResumeChoice,
+    ResumeTouchpoint,
     RingGroupRow,
     SetConnection,
     SetDirection,
+    ShowProving,
     ShowTouchpoint,
     TouchpointRow,
     TryTouchpoint,
@@ -33,6 +37,7 @@ from gateway.control import (
 from tui.acts import Act, Kind, Rows, Undo
 from tui.dialogs import Choice, Menu, Pick
 from tui.keys import shown
+from tui.views.proof import prove_one
 from tui.views.touchpoint_words import DIRECTIONS, given_up
 
 if TYPE_CHECKING:
@@ -128,6 +133,33 @@ def _cannot_switch(row: TouchpointRow) -> str:
 
 def _cannot_sign_in(row: TouchpointRow) -> str:
     return "it was never connected: connect it first" if row.state == "new" else ""
+
+
+async def _resume(view: View, rows: Rows) -> None:
+    """What is taken from folders that came back with new numbers and much old mail."""
+    ui, row = view.ui, rows[0]
+    detail = await ui.call(ShowTouchpoint(touchpoint=str(row.id)))
+    asked = [each for each in detail.resumes if each.asked_at and not each.resumed_at and not each.choice]
+    if not asked:
+        return ui.say(f"nothing is asked about {row.address}")
+    unseen, old = sum(each.unseen for each in asked), sum(each.old for each in asked)
+    names = ", ".join(each.folder for each in asked)
+    command = f"postroom touchpoint resume {quote(row.address)} --"
+    answer = await ui.ask(
+        Menu(ui, f"{names}: {unseen:,} unseen, {old:,} of them old", [
+            Choice(key="l", words="Leave alone what is older than the last arrival", value=ResumeChoice.LEAVE,
+                   command=command + "leave"),
+            Choice(key="t", words="Take all that is unseen", value=ResumeChoice.TAKE, command=command + "take"),
+        ])
+    )  # fmt: skip
+    if answer is None:
+        return ui.say("nothing was done")
+    await ui.change(ResumeTouchpoint(touchpoint=str(row.id), choice=answer), f"{row.address} goes on")
+    return None
+
+
+def _not_asked(row: TouchpointRow) -> str:
+    return "" if row.asks else "nothing is asked about it: its folders have the numbers we know"
 
 
 # -- What is said about it -----------------------------------------------------------------------------------------
@@ -305,6 +337,9 @@ CONNECT = (
     Act(id="touchpoint.switch", key="t", words="On or off", words_of=_switch_words, run=switch, kind=Kind.UNDO, bar=50,
         calls=(ShowTouchpoint, ActivateTouchpoint, DeactivateTouchpoint), why_not=_cannot_switch,
         command="postroom touchpoint deactivate {address}", command_of=_switch_command),
+    Act(id="touchpoint.resume", key="m", words="After a renumbering ...", run=_resume, single=True,
+        calls=(ShowTouchpoint, ResumeTouchpoint), why_not=_not_asked,
+        command="postroom touchpoint resume {address} --leave"),
 )  # fmt: skip
 PAGE = (
     Act(id="touchpoint.edit", key="e", words="Edit ...", run=_edit, single=True, calls=(ShowTouchpoint, EditTouchpoint),
@@ -327,6 +362,8 @@ PAGE = (
         command="postroom blocklist list {address}"),
     Act(id="touchpoint.history", key="h", words="History", run=_history, single=True, calls=(ListAudit,),
         command="postroom audit list --subject {address}"),
+    Act(id="touchpoint.prove", key="P", words="Prove that nothing is lost", run=prove_one, single=True,
+        calls=(Prove,), reads=(ShowProving,), why_not=_cannot_sign_in, command="postroom prove {address}"),
     Act(id="touchpoint.delete", key="x", words="Delete ...", run=_delete, kind=Kind.NAME, single=True,
         calls=(DeleteTouchpoint,), command="postroom touchpoint delete {address} --pending drop --yes",
         question=_deletion, name=lambda rows: rows[0].address, why_not=_cannot_delete),

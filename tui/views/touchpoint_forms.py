@@ -215,6 +215,8 @@ def connection_changes(
         changes["sent_copy"] = values["sent_copy"]
     if values["null_sender"] != AS_IS:
         changes["null_sender"] = _YES[values["null_sender"]]
+    if values["unknown_outcome"] != AS_IS:
+        changes["unknown_outcome"] = values["unknown_outcome"]
     return changes
 
 
@@ -275,6 +277,8 @@ class ServersForm(Form):
                   hint="whether it takes automatic mail from <>"),
             Field(name="mark", label="Mark on the server", value=at["mark"] or "",
                   hint="seen or move:FOLDER; empty: nothing is marked"),
+            Field(name="unknown_outcome", label="Never answered", value=AS_IS,
+                  choices=(AS_IS, "verify_then_resend", "hold_for_person"), hint=f"now {detail.unknown_outcome}"),
         ]  # fmt: skip
         intro = "A password that is kept is not taken to another server."
         super().__init__(ui, f"servers of {detail.row.address}", fields, submit, intro=intro, draft=draft)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from gateway.control import ServerRow, TouchpointDetail, TouchpointRow
+from gateway.control import ResumeRow, ServerRow, TouchpointDetail, TouchpointRow
 from tui.frame import age, clock, moment
 from tui.lines import Line, Piece, fit, folded, line
 
@@ -80,8 +80,8 @@ CAUSES = {
         act="touchpoint.connect",
     ),
     "renumbered": Trouble(
-        means="the server renumbered a folder; it stopped, so that nothing is skipped or taken twice",
-        helps="ask the provider what happened to the folder; connect again once it is back",
+        means="how far a folder was read cannot be told any more, so it stopped: nothing is skipped or taken twice",
+        helps="a newer Postroom wrote where it was; run that one, and connect again",
         act="touchpoint.connect",
     ),
 }
@@ -257,6 +257,8 @@ def page(row: TouchpointRow, detail: TouchpointDetail | None, key: KeyOf, now: f
     words, style = state_words(row)
     out.extend(fact("state", f"{words}, since {ago(row.state_since, now)}", width, style))
     out.extend(trouble_lines(row, key, width))
+    for each in detail.resumes if detail else ():
+        out.extend(_renumbered(each, key, now, width))
     since = f", since {ago(detail.activated_at, now)}" if detail and detail.activated_at and row.active else ""
     was = f", was last switched on {ago(detail.activated_at, now)}" if detail and detail.activated_at else ""
     active = f"yes{since}" if row.active else f"no: no mail moves{was}"
@@ -272,6 +274,17 @@ def page(row: TouchpointRow, detail: TouchpointDetail | None, key: KeyOf, now: f
     section("USE")
     _use(out, row, detail, key, width)
     return out
+
+
+def _renumbered(each: ResumeRow, key: KeyOf, now: float, width: int) -> Iterator[Line]:
+    """What was found in a folder that has new numbers, and whether somebody has to say what is taken."""
+    found = f"known {each.known:,}, left alone {each.left_alone:,}, unseen {each.unseen:,}"
+    if each.resumed_at or each.choice:
+        chosen = f"; {each.chosen_by} said: {each.choice}" if each.choice else ""
+        words = f"{each.folder}: {found}{chosen}, {ago(each.resumed_at or each.asked_at, now)}"
+        return fact("new numbers", words, width)
+    words = f"{each.folder}: {found}, {each.old:,} of these are old: take them? Nothing is taken until then"
+    return fact("new numbers", words, width, "warn", hint=key("touchpoint.resume"))
 
 
 def _connection(
@@ -313,4 +326,5 @@ def _use(out: list[Line], row: TouchpointRow, detail: TouchpointDetail | None, k
     add("blocked", f"{detail.blocked:,} senders or domains", "blocklist")
     signs = "; the mail of every one of them is signed" if detail.signs_relayed else ""
     out.extend(fact("relay users", (", ".join(detail.relay_users) or "none may write as it") + signs, width))
+    add("no answer", f"to a mail that was handed over: {detail.unknown_outcome}", "servers")
     out.extend(fact("number", f"id {row.id}, version {row.version}", width))
