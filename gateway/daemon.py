@@ -8,7 +8,6 @@ for the mail in hand, then the store.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import random
 import secrets
@@ -43,7 +42,7 @@ from pipeline.lifecycle import ConnectionState
 from pipeline.line import Line
 from pipeline.spool import Spool
 from pipeline.store import Tx
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.sqlite import NO_WRITES, SqliteStore
 from pipeline.touchpoint import Touchpoint
 
 T = TypeVar("T")
@@ -53,11 +52,11 @@ GRACE = 30.0
 """Seconds that a mail which is being handed over has when the daemon stops."""
 HERD = 0.01
 """Seconds for each touchpoint over which the first sign-ins are spread."""
+SWITCH = 0.001
+"""Seconds after which a thread that computes lets the loop have its turn: a hostile page is made readable in one."""
 STEP = 60.0
 """Seconds by which a clock may be corrected without our looking at every due time."""
 PASSWORD = "password"
-M_MMAP_THRESHOLD = -3
-"""Of malloc.h; mallopt(3)."""
 
 
 class Daemon:
@@ -85,9 +84,9 @@ class Daemon:
         """Bring everything up; raises Refused with what is in the way."""
         settings = self.settings
         self.store = await _when_there_is_room(lambda: SqliteStore.open(settings.store))
-        self.secrets = Secrets(load_key(settings.key_file))
+        self.secrets = Secrets(await _when_there_is_room(lambda: asyncio.to_thread(load_key, settings.key_file)))
         self.spool = Spool(self.store, self._clock, settings.retry)
-        self._flight = Flight(settings.state_dir / "flight")
+        self._flight = await _when_there_is_room(lambda: asyncio.to_thread(Flight, settings.state_dir / "flight"))
         unknown, waiting, swept = await _when_there_is_room(lambda: self.spool.recover(self._flight.in_hand()))
         if unknown or waiting or swept:
             log.warning("after the last end: %d sends unknown, %d waiting again, %d partial contents swept",
@@ -400,7 +399,9 @@ async def _when_there_is_room(work: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await work()
-        except StoreFull as full:
+        except (StoreFull, OSError) as full:
+            if isinstance(full, OSError) and full.errno not in NO_WRITES:
+                raise
             if not said:
                 log.warning("%s: waiting for it before the start", full)
             said = True
@@ -428,24 +429,14 @@ def _touch(tx: Tx) -> None:
     tx.run("UPDATE installation SET value = value WHERE name = 'id'")
 
 
-def _hold_less() -> None:
-    """Let blocks of 128 KiB and more be memory of their own, as they are until glibc has seen the first one freed.
-
-    A TLS connection of uvloop has one of 256 KiB and touches its beginning only. Later, and out of the heap, it would
-    lie on pages that were used before: 4 KiB more for each connection that idles, and a heap that never gets smaller.
-    """
-    with suppress(OSError, AttributeError):  # glibc only
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, 128 * 1024)
-
-
 def run(settings: Settings) -> int:
     """The daemon in the foreground; raises Refused with what keeps it from starting."""
     import uvloop
 
+    sys.setswitchinterval(SWITCH)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     journal = Journal()
     logging.getLogger().addHandler(journal)
-    _hold_less()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(serve(settings, journal))

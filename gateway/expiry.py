@@ -1,7 +1,7 @@
 """The task that gives up held mail after ``held.expire_days``; by default it has nothing to do.
 
-It measures with the steady clock and never with the time of day, and looks once an hour. What it gives up has an audit
-row by "expiry", and people see beforehand when: in the list of held mail, and in ``why``.
+It measures with the steady clock and never with the time of day, and looks every ten minutes. What it gives up has an
+audit row by "expiry", and people see beforehand when: in the list of held mail, and in ``why``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.people import Actor
 
 log = logging.getLogger("postroom.expiry")
 
-SWEEP = 3600.0
+SWEEP = 600.0
 """Seconds between two looks."""
 NAME = "expiry"
 """Who gave up the mail, in the audit."""

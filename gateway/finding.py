@@ -125,7 +125,7 @@ def _dropped(tx: Tx, scene: Scene, detail: MailDetail) -> _Words:
         words = f"It was held for too long and expired{when}"
     else:
         words = f"{act['actor'] if act else 'Somebody'} gave it up{when}"
-    if _has_bytes(tx, row.id):
+    if detail.has_content:
         return f"{words}; its content is kept.", f"postroom spool export {row.id} --to FILE"
     return f"{words}; its content was never fetched.", f"postroom spool show {row.id}"
 
@@ -199,10 +199,6 @@ _MAIL: dict[str, Callable[[Tx, Scene, MailDetail], _Words]] = {
 
 def _show(row: MailRow) -> str:
     return f"postroom spool show {row.id}"
-
-
-def _has_bytes(tx: Tx, entry_id: int) -> bool:
-    return bool(views.entry_row(tx, entry_id)["content_id"])
 
 
 def _last_answer(detail: MailDetail) -> str:

@@ -33,6 +33,7 @@ class Flight:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.ftruncate(handle, SIZE)
+            os.posix_fallocate(handle, 0, SIZE)  # a page without room on the disk would kill with SIGBUS when written
             self._map = mmap.mmap(handle, SIZE)
         finally:
             os.close(handle)

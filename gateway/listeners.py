@@ -17,6 +17,8 @@ from gateway.submission import Accepting, ListenerSettings, Mode, RelayLimits
 from pipeline.mail import RelayUser
 
 T = TypeVar("T")
+VERIFYING = 2
+"""Passwords that are verified at the same time, however many clients try."""
 
 
 class Session(Protocol):
@@ -70,8 +72,8 @@ class RunningRelay:
         self.ports: dict[str, int] = {}
         """Where each listener listens, by its name."""
         self._sign_ins = SignIns()
-        # A verification takes tens of MiB, and of milliseconds of a core: few at once.
-        self._verifying = asyncio.Semaphore(4)
+        # A verification takes 64 MiB, and tens of milliseconds of a core: few at once.
+        self._verifying = asyncio.Semaphore(VERIFYING)
         self._own: set[asyncio.Task[Any]] = set()
         self._servers: list[asyncio.Server] = []
         self._clock: asyncio.TimerHandle | None = None

@@ -39,6 +39,8 @@ LISTING = 2000
 """Items that are listed at once."""
 HEADS = 500
 """Heads that are asked for at once."""
+BREATH = 50
+"""Heads that are read before others have their turn."""
 BODIES = 50
 """Bodies that are asked for at once."""
 SLICE = 1000
@@ -187,6 +189,8 @@ class Resume:
                 async for number, raw in self._connector.heads(part):
                     headers = Headers.scan(raw[:OPENING])
                     found[number] = head_hash(headers), headers.date
+                    if len(found) % BREATH == 0:
+                        await asyncio.sleep(0)
             except Transient as error:
                 self._broke(error, part)
                 raise

@@ -150,6 +150,8 @@ class MailDetail:
     """Other mail of the same conversation, the newest first."""
     added: tuple[str, ...] = ()
     """Names of the header fields that were put on top of it; all below them is as it came."""
+    has_content: bool = True
+    """Its bytes are here; what is held without them is still on its server, or gone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

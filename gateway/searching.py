@@ -21,7 +21,7 @@ from gateway.services import Services
 from gateway.views import Scene
 from gateway.why import Question
 from pipeline import ledger
-from pipeline.cursor import FolderCursor
+from pipeline.cursor import UIDVALIDITY, FolderCursor
 from pipeline.errors import CursorLost, PostroomError, Refused
 from pipeline.ledger import RangeKind
 from pipeline.lifecycle import ConnectionState
@@ -39,7 +39,6 @@ MOST_FOUND = 10
 """Items of one touchpoint that are told of."""
 MOST_NAMED = 20
 """Touchpoints that are told of one by one."""
-_UIDVALIDITY = 2**32 - 1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -156,8 +155,8 @@ def _judge(tx: Tx, scene: Scene, tp: Touchpoint, ref: Ref, watched: frozenset[st
 def _of_ledger(tx: Tx, scene: Scene, tp: Touchpoint, ref: Ref) -> Finding | None:
     rows = views.ledger_rows(
         tx,
-        "l.touchpoint_id = :touchpoint AND l.folder = :folder AND l.remote_id = :uid AND l.epoch & :mask = :epoch",
-        {**_place(tp, ref), "mask": _UIDVALIDITY},
+        "l.touchpoint_id = :touchpoint AND l.folder = :folder AND l.remote_id = :uid AND l.epoch = :epoch",
+        _place(tx, tp, ref),
     )
     if not rows:
         return None
@@ -167,8 +166,10 @@ def _of_ledger(tx: Tx, scene: Scene, tp: Touchpoint, ref: Ref) -> Finding | None
     return of_item(tx, row)
 
 
-def _place(tp: Touchpoint, ref: Ref) -> dict[str, Value]:
-    epoch = ref.epoch & _UIDVALIDITY
+def _place(tx: Tx, tp: Touchpoint, ref: Ref) -> dict[str, Value]:
+    """Where the ledger has an item: by the folder's present epoch, where the server's UIDVALIDITY is that one's."""
+    at = _cursor(tx, tp, ref.folder)
+    epoch = at.epoch if at is not None and _same(at.epoch, ref.epoch) else ref.epoch
     return {"touchpoint": tp.id, "folder": ref.folder, "uid": ref.remote_id, "epoch": epoch}
 
 
@@ -187,8 +188,8 @@ _RANGES = {
 def _in_watched(tx: Tx, scene: Scene, tp: Touchpoint, ref: Ref, where: str) -> tuple[str, str, str]:
     row = tx.one(
         "SELECT kind, at FROM ledger_range WHERE touchpoint_id = :touchpoint AND folder = :folder"
-        " AND epoch & :mask = :epoch AND :uid BETWEEN low AND high",
-        {**_place(tp, ref), "mask": _UIDVALIDITY},
+        " AND epoch = :epoch AND :uid BETWEEN low AND high",
+        _place(tx, tp, ref),
     )
     if row is not None and row["kind"] in _RANGES:
         kind, words = _RANGES[RangeKind(row["kind"])]
@@ -207,7 +208,7 @@ def _in_watched(tx: Tx, scene: Scene, tp: Touchpoint, ref: Ref, where: str) -> t
 
 def _same(ours: int, theirs: int) -> bool:
     """Whether a server's UIDVALIDITY is that of an epoch."""
-    return ours & _UIDVALIDITY == theirs & _UIDVALIDITY
+    return ours & UIDVALIDITY == theirs & UIDVALIDITY
 
 
 def _cursor(tx: Tx, tp: Touchpoint, folder: str) -> FolderCursor | None:
@@ -223,20 +224,18 @@ def _polled(tx: Tx, tp: Touchpoint) -> str:
 
 
 def _nowhere(result: _Search) -> Iterable[Finding]:
-    if result.empty:
+    if result.empty and not result.found:
         words = f"It is in no folder of {_named(result.empty)}, by the server's own word just now."
-        command = "postroom why WHAT --touchpoint ADDRESS"
-        if len(result.empty) == 1:
-            command = f"postroom touchpoint show {quote(result.empty[0])}"
         one = result.empty[0] if len(result.empty) == 1 else ""
+        command = f"postroom touchpoint show {quote(one)}" if one else "postroom touchpoint list"
         yield Finding(kind="not-there", words=words, command=command, touchpoint=one)
     for address, said in result.broken[:MOST_NAMED]:
         words = f"The server of {address} could not be asked: {said}."
         command = f"postroom touchpoint test {quote(address)}"
         yield Finding(kind="unreachable", words=words, command=command, touchpoint=address)
     if result.silent:
-        words = f"There was no time to ask the server of {_named(result.silent)}; ask for one touchpoint alone."
-        command = f"postroom why WHAT --touchpoint {quote(result.silent[0])}"
+        words = f"There was no time to ask the server of {_named(result.silent)}; ask for one alone, with --touchpoint."
+        command = f"postroom touchpoint test {quote(result.silent[0])}"
         yield Finding(kind="not-asked", words=words, command=command)
 
 

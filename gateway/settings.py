@@ -278,10 +278,10 @@ class Settings:
     intake: Intake
     roles: Roles
     notices: Notices
-    held: Held
     retry: Schedule
     stages: Mapping[str, Stage]
     """By name: those of the lines, with their own settings in them."""
+    held: Held = Held()
     files: tuple[Path, ...] = field(default=(), compare=False)
     """What it was read from; empty means built-in defaults."""
     origin: Mapping[Loc, tuple[str, int]] = field(default_factory=dict, compare=False, repr=False)

@@ -113,6 +113,7 @@ def mail_detail(tx: Tx, scene: Scene, entry_id: int) -> MailDetail:
         planned_seconds=entry["planned"],
         rewritten=rewritten,
         added=added,
+        has_content=bool(entry["content_id"]) or not entry["size"],
         notice_for=entry["notice_for"],
         walks=tuple(map(_walk, tx.all("SELECT * FROM walk WHERE entry_id = :id ORDER BY number DESC LIMIT 20", at))),
         recipients=tuple(

@@ -27,8 +27,12 @@ if TYPE_CHECKING:
 SERVERS = ("dovecot", "postfix", "tmux")
 """Fixtures, and the modules of ``tests/servers`` behind them."""
 LONG = frozenset(
-    f"test_{name}.py" for name in ("03_kill", "04_outage", "06_terminal", "hostile", "screens", "terminal")
-)
+    f"test_{name}.py"
+    for name in (
+        "03_kill", "04_outage", "06_terminal", "hostile", "screens", "terminal",
+        "r04_power_cut", "r14_disk_full", "r15_fsync_eio", "r33_damaged_store",
+    )
+)  # fmt: skip
 """Files of tests that take seconds each."""
 
 # The same examples each time, so that a red run is red again; POSTROOM_SEARCH=1 looks further.

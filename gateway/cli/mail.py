@@ -52,7 +52,7 @@ HELD = (
     WHEN,
     Column("FROM/TO", who, wide=True),
     SUBJECT,
-    Column("EXPIRES", lambda row: moment(row.expires_at) or "never"),
+    Column("EXPIRES", lambda row: moment(row.expires_at) or "-"),
 )
 
 
@@ -195,6 +195,7 @@ def tell(detail: MailDetail) -> None:
             ("settled", moment(row.settled_at)),
             ("due", moment(row.due_at) if row.state in ("waiting", "parked") else ""),
             ("expires", f"{moment(row.expires_at)}, unless somebody releases it" if row.expires_at else ""),
+            ("content", "" if detail.has_content else "not here: it was never fetched"),
             ("added", f"{', '.join(detail.added)} on top of its header" if detail.added else ""),
             ("rewritten", f"yes, {_rewriting(detail)}" if detail.rewritten else ""),
             ("notice for", f"mail {detail.notice_for}" if detail.notice_for else ""),

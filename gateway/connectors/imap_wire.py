@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
-from collections import deque
 from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass
@@ -91,10 +90,39 @@ class Command:
 class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
     """aioimaplib's protocol with its own framing, limits, failure and flow control; knows no command's meaning."""
 
+    __slots__ = (
+        "_bye",
+        "_command",
+        "_framer",
+        "_full",
+        "_held",
+        "_idle_event",
+        "_paused_at",
+        "_reads",
+        "_unread",
+        "_waiters",
+        "_watch",
+        "capabilities",
+        "exists",
+        "fault",
+        "greeting",
+        "idle_queue",
+        "leaving",
+        "limits",
+        "news",
+        "state_condition",
+        "tasks",
+        "transport",
+        "uidvalidity",
+        "upgrading",
+        "veil",
+        "where",
+    )
+
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, where: str) -> None:
         super().__init__(loop)
-        # aioimaplib's own ways to wait are not used here, and cost each connection 5 KiB.
-        self.state_condition = self.idle_queue = self._idle_event = None
+        # aioimaplib's own ways to wait are not used here, and would cost each connection that idles 5 KiB.
+        self.state_condition = self.idle_queue = self._idle_event = self.tasks = None
         self.limits = limits
         self.where = where
         self.fault: PostroomError | None = None
@@ -112,7 +140,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
         self._watch: asyncio.TimerHandle | None = None
         self._waiters: list[asyncio.Future[None]] = []
         self._bye: Status | None = None
-        self._unread: deque[Iterator[Response]] = deque()
+        self._unread: list[Iterator[Response]] = []
         """What has come and is not looked at yet; while there is any, no more is read."""
         self._reads = True
         self._held = 0
@@ -123,6 +151,8 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        if certificate := transport.get_extra_info("peercert"):  # checked already; read in full it is 2 KiB and more
+            certificate.clear()
 
     def data_received(self, data: bytes) -> None:
         if self.fault is not None:
@@ -148,7 +178,7 @@ class Protocol(aioimaplib.IMAP4ClientProtocol):  # type: ignore[misc]
                     if monotonic() > until:
                         self.loop.call_soon(self._go_on)
                         return
-                self._unread.popleft()
+                del self._unread[0]
         except TooBig as error:
             self.fail(LiteralTooBig(f"{self.where}: the server sent {error}", error.uid))
         finally:

@@ -53,6 +53,10 @@ class Asking:
         findings = list(books.findings)
         if call.servers == "always" or (not known and call.servers != "never"):
             findings += await self._servers(asked, caller)
+        if not known and (numbers := sorted({each.mail for each in findings if each.mail}, reverse=True)):
+            found = await self._found(numbers)
+            books, known = found, True
+            findings = [*found.findings, *(each for each in findings if not each.mail)]
         if not known:
             findings += self._refusals(asked)
         if not findings:
@@ -62,25 +66,30 @@ class Asking:
         )
 
     async def _books(self, asked: Question) -> _Books:
-        scene = self._parts.scene
-
         def work(tx: Tx) -> _Books:
             ids, more = why.candidates(tx, asked)
-            mails = tuple(views.mail_detail(tx, scene, number) for number in ids[:_MOST_ANSWERS])
-            items = () if ids else tuple(why.items(tx, asked))
-            rows = sorted(views.mail_rows(tx, scene, ids), key=lambda row: -row.id) if len(ids) > 1 else []
-            return _Books(
-                mails=mails,
-                rows=tuple(rows),
-                items=items,
-                findings=(
-                    *(finding.of_mail(tx, scene, each) for each in mails),
-                    *(finding.of_item(tx, each) for each in items),
-                ),
-                more=more,
-            )
+            return self._told(tx, ids, () if ids else tuple(why.items(tx, asked)), more=more)
 
         return await self._parts.store.read(work)
+
+    async def _found(self, ids: list[int]) -> _Books:
+        """Mails that the servers led to: without their bytes our books do not know what they say."""
+        return await self._parts.store.read(lambda tx: self._told(tx, ids, (), more=False))
+
+    def _told(self, tx: Tx, ids: list[int], items: tuple[LedgerRow, ...], *, more: bool) -> _Books:
+        scene = self._parts.scene
+        mails = tuple(views.mail_detail(tx, scene, number) for number in ids[:_MOST_ANSWERS])
+        rows = sorted(views.mail_rows(tx, scene, ids), key=lambda row: -row.id) if len(ids) > 1 else []
+        return _Books(
+            mails=mails,
+            rows=tuple(rows),
+            items=items,
+            findings=(
+                *(finding.of_mail(tx, scene, each) for each in mails),
+                *(finding.of_item(tx, each) for each in items),
+            ),
+            more=more,
+        )
 
     async def _servers(self, asked: Sequence[Question], caller: Caller) -> list[Finding]:
         if asked[0].id or self._parts.services is None:

@@ -1,7 +1,7 @@
 """The call that walks kept mail again: one mail, or what was taken in a time, a window at a time.
 
-It only looks. Between two mails the loop serves others, one replay runs at once, and a window ends when its time is
-over, so that a range of any length, and whatever is in it, delays nobody.
+It only looks. Between two mails the store is asked, so that the loop serves others; one replay runs at once, and a
+window ends when its time is over: a range of any length, and whatever is in it, delays nobody.
 """
 
 from __future__ import annotations
@@ -62,7 +62,6 @@ class Replaying:
         for number in wanted:
             row, then = await services.store.read(lambda tx, i=number, m=moved: _recalled(tx, i, m))  # type: ignore[misc]
             made.append(await _made(services, row, then))
-            await asyncio.sleep(0)
             if time.monotonic() > end and number != wanted[-1]:
                 examined = number
                 break

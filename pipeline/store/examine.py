@@ -65,7 +65,7 @@ class Examined:
 
 
 def examine(path: Path, most: int) -> Examined:
-    """Check the store at ``path``, and the contents of its newest ``most`` mails; raises OSError where there is none."""
+    """Check the store at ``path``, and the contents of its newest ``most`` mails; raises OSError without one."""
     log = path.with_name(path.name + "-wal")
     found = Examined(bytes=path.stat().st_size, log_bytes=log.stat().st_size if log.exists() else 0)
     with closing(read_only(path)) as store:

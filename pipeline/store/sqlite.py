@@ -472,24 +472,25 @@ def _damaged(path: Path, error: sqlite3.Error) -> Damaged:
 
 def _give_up(path: Path, error: OSError, fatal: Fatal) -> NoReturn:
     """A call of our own on the store's files failed."""
-    if error.errno in _NO_WRITES:
-        raise StoreFull(_NO_WRITES[error.errno].format(path)) from error
+    if error.errno in NO_WRITES:
+        raise StoreFull(NO_WRITES[error.errno].format(path)) from error
     if error.errno == errno.EIO:
         fatal(f"{path}: {error}")
     raise Refused(f"the store {path} cannot be opened: {error.filename or path}: {error.strerror}") from error
 
 
-_NO_WRITES = {
+NO_WRITES = {
     errno.ENOSPC: "no room on the disk under {}",
     errno.EDQUOT: "no room on the disk under {}: the quota is used up",
     errno.EROFS: "the disk under {} is read-only",
 }
+"""What a disk says that takes no writes for now; the place is filled in."""
 
 
 def _no_writes(path: Path, error: sqlite3.Error) -> str:
     """The sentence that says that the disk takes no writes, where that is what ``error`` comes from; else ""."""
     if _primary(error) == sqlite3.SQLITE_FULL:
-        return _NO_WRITES[errno.ENOSPC].format(path)
+        return NO_WRITES[errno.ENOSPC].format(path)
     if _primary(error) in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY) and not _of_sync(
         error
     ):
@@ -508,7 +509,7 @@ def _refused_by_disk(path: Path) -> str:
         finally:
             os.close(handle)
     except OSError as error:
-        return _NO_WRITES[error.errno].format(path) if error.errno in _NO_WRITES else ""
+        return NO_WRITES[error.errno].format(path) if error.errno in NO_WRITES else ""
     finally:
         with suppress(OSError):
             probe.unlink()

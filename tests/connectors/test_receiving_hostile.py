@@ -275,11 +275,56 @@ async def test_a_long_absence_is_searched_in_spans(monkeypatch: pytest.MonkeyPat
     assert b"UID SEARCH UID 1:*" not in mailbox.heard
 
 
-async def test_an_unknown_cursor_is_lost() -> None:
+@pytest.mark.parametrize(
+    ("cursor", "start"), [("2:7:1", ""), ("x", ""), ("1:8:1", "1:4294967303:0"), ("1:6:1", "1:7:0")]
+)
+async def test_an_unknown_cursor_is_lost_and_one_of_other_numbers_says_where_to_begin(cursor: str, start: str) -> None:
     async with opened(Mailbox(1)) as receiving:
-        for cursor in ("2:7:1", "1:8:1", "x"):
-            with pytest.raises(CursorLost):
-                await receiving.changes(INBOX, cursor)
+        with pytest.raises(CursorLost) as lost:
+            await receiving.changes(INBOX, cursor)
+        assert lost.value.start == start
+
+
+# -- heads -----------------------------------------------------------------------------------------------------------
+
+_HEAD = b"* 1 FETCH (UID %d BODY[HEADER.FIELDS (%b)] {%d}\r\n%b)\r\n"
+
+
+def _head(uid: int, name: bytes = b"MESSAGE-ID DATE FROM SUBJECT") -> bytes:
+    data = b"Subject: %d\r\n\r\n" % uid
+    return _HEAD % (uid, name, len(data), data)
+
+
+HEADS: dict[str, tuple[dict[bytes, bytes], list[int]]] = {
+    "the names quoted, in another order": ({b"1:4": b"".join(_head(n, b'"Date" "From" "Subject" "Message-Id"')
+                                            for n in range(1, 5))}, [1, 2, 3, 4]),
+    "one refuses all": ({b"1:4": _head(1) + b"TAG NO cannot\r\n", b"2": b"TAG NO cannot\r\n"}, [1, 3, 4]),
+    "nobody asked for these": ({b"1:4": _head(9) + _head(2), b"1": _head(2)}, [2, 3, 4]),
+    "twice": ({b"1:4": _head(1) + _head(1)}, [1, 2, 3, 4]),
+    "no bytes": ({b"1:4": b"* 1 FETCH (UID 1 BODY[HEADER.FIELDS (SUBJECT)] NIL)\r\n" + _head(3), b"1": b""}, [2, 3, 4]),
+    "nothing": ({b"1:4": b"", b"1": b"", b"2": b"", b"3": b"", b"4": b""}, []),
+}  # fmt: skip
+"""What the server answers to each set, where it is not the ordinary thing; and whose heads come of it."""
+
+
+@pytest.mark.parametrize(("answers", "come"), HEADS.values(), ids=HEADS)
+async def test_heads_come_once_for_what_was_asked_for_and_come_at_all(
+    answers: dict[bytes, bytes], come: list[int]
+) -> None:
+    mailbox = Mailbox(1, 2, 3, 4)
+    ordinary = mailbox.answer
+
+    def answer(command: bytes) -> bytes:
+        if b"HEADER.FIELDS" not in command:
+            return ordinary(command)
+        asked = command.split()[2]
+        rows = answers.get(asked, b"".join(_head(uid) for uid in mailbox.found(asked.decode())))
+        return rows if rows.endswith(b"cannot\r\n") else rows + b"TAG OK done\r\n"
+
+    mailbox.answer = answer  # type: ignore[method-assign]
+    async with opened(mailbox) as receiving:
+        found = [each async for each in receiving.heads([ref(uid) for uid in range(1, 5)])]
+    assert sorted(found) == [(uid, b"Subject: %d\r\n\r\n" % uid) for uid in come]
 
 
 # -- folders ---------------------------------------------------------------------------------------------------------

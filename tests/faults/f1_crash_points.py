@@ -14,7 +14,8 @@ from pathlib import Path
 from gateway.control import SetConnection
 from pipeline.unknown import MARK
 from tests.faults.checker import Violation, bare
-from tests.faults.house import Desk, House
+from tests.faults.desks import Desk
+from tests.faults.house import House
 from tests.faults.nemesis import Deaths, die_at_points
 from tests.faults.nursery import Nursery
 from tests.faults.plan import Plan, Result
@@ -38,8 +39,8 @@ class _Story:
 
 
 def run(plan: Plan) -> Iterator[Result]:
-    """Every point ``rounds`` times; a point that was never reached is a failure."""
-    rounds = plan.size(1, 10)
+    """Every point ``rounds`` times, as time allows; a point that was never reached is a failure."""
+    rounds = plan.size(2, 10)
     until = time.monotonic() + plan.seconds
     dice = plan.dice("f1")
     first = [point.name for point in POINTS if point.first_start]
@@ -58,6 +59,7 @@ def run(plan: Plan) -> Iterator[Result]:
         "points": len(POINTS),
         "kills": sum(story.deaths.kills for story in stories),
         "lives": sum(story.deaths.lives for story in stories),
+        "rounds": min(story.deaths.rounds for story in stories),
         "unreached": len(unreached),
         "violations": len(violations),
     }
@@ -145,6 +147,7 @@ def _first_starts(plan: Plan, nursery: Nursery, names: list[str], rounds: int, u
         _one_first_start(plan.folder / f"n{number}", nursery, left, plan.dice(f"n{number}").randrange(1, 60), story)
         dry = dry + 1 if len(left) == before else 0
     deaths.unreached = sorted(set(left))
+    deaths.rounds = 0 if left else rounds
     return story
 
 

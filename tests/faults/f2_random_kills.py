@@ -1,7 +1,6 @@
 """F2: SIGKILL at random moments under load, in and out, until the number is full; R1 of the list.
 
-The first houses take the load that the figure is about (50 mails a second in, 20 out, five touchpoints) and are killed
-one after the other for half of the time; for the rest two houses share the machine.
+Two houses of five touchpoints share the machine, and the load that the figure is about: 50 mails a second in, 20 out.
 """
 
 from __future__ import annotations
@@ -43,8 +42,7 @@ def run(plan: Plan) -> Iterator[Result]:
     counts["violations"] = len(violations)
     if counts["kills"] < kills:
         notes.append(f"{counts['kills']} of {kills} kills fitted into the time")
-    few = counts["kills"] < 0.6 * kills
-    passed = not violations and not few
+    passed = not violations and counts["kills"] >= kills / 3
     yield Result(NAME, passed=passed, counts=counts, notes=[*map(str, violations), *notes])
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from tests.faults.checker import Violation
-from tests.faults.house import DESKS, House
+from tests.faults.desks import DESKS
+from tests.faults.house import House
 from tests.faults.inside import KILLER
 from tests.faults.nursery import Nursery
 from tests.faults.plan import Plan, Result

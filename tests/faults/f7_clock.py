@@ -14,7 +14,8 @@ from pathlib import Path
 from gateway.demo.smtp_server import Refusal
 from pipeline.touchpoint import without_tag
 from tests.faults.checker import Accept, Violation
-from tests.faults.house import DESKS, House
+from tests.faults.desks import DESKS
+from tests.faults.house import House
 from tests.faults.inside import CLOCK
 from tests.faults.nursery import Nursery
 from tests.faults.plan import Plan, Result

@@ -14,14 +14,15 @@ import asyncio
 import base64
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from gateway.client import CallFailed
 from gateway.control import AddRelayUser, ConnectTouchpoint, ReadText, ShapeOutbox, ShowMail, Why
 from gateway.demo.provider import Provider
-from tests.faults.hostile import DESK, LIES, MAILS, Misdeed, mail
+from tests.faults.hostile import CONNECTED, DESK, EITHER, LIES, MAILS, Misdeed, mail
 from tests.faults.lag import ADDED, MEMORY, Meter, Span
 from tests.faults.outside import PASSWORD, Outside
 from tests.faults.plan import Plan, Result
@@ -34,9 +35,10 @@ AGAIN = 2
 """Times that a case which seems too slow is measured again."""
 WINDOW = 0.4
 """Seconds for which a case is measured at least."""
-SEEN = 4.0
+SEEN = 2.0
 """Seconds in which a lie is to have had its effect."""
 MIB = 1 << 20
+Work = Callable[[], Awaitable[object]]
 
 
 def run(plan: Plan) -> Iterator[Result]:
@@ -69,6 +71,7 @@ class Costs:
         if grown > MEMORY:
             self.result.notes.append(f"too big: {biggest}: {grown // MIB} MB more than idle")
         self.result.passed = not self.result.notes
+        self.result.notes.append(f"the slowest: {worst}; the biggest: {biggest}")
         return self.result
 
 
@@ -87,7 +90,8 @@ class World:
         """Honest mail, all the time."""
         while True:
             self.delivered += 1
-            content = mail(f"Subject: honest {self.delivered}", f"Message-ID: <h{self.delivered}@example.org>", to=HONEST)
+            number = self.delivered
+            content = mail(f"Subject: honest {number}", f"Message-ID: <h{number}@example.org>", to=HONEST)
             self.provider.deliver(HONEST, content)
             await asyncio.sleep(0.1)
 
@@ -98,18 +102,27 @@ class World:
             found.count, max(self.idle.p99, found.p99), max(self.idle.own, found.own), self.idle.memory or found.memory
         )
 
-    async def measured(self, name: str, costs: Costs, work: Callable[[], Awaitable[object]], *, again: int = AGAIN) -> None:
-        """Do it, and measure meanwhile; once more where it was too slow."""
-        for _ in range(1 + again):
-            begin = time.monotonic()
-            await work()
-            if (left := begin + WINDOW - time.monotonic()) > 0:
-                await asyncio.sleep(left)
-            span = await asyncio.to_thread(self.meter.between, begin, time.monotonic())
+    async def measured(self, costs: Costs, works: Mapping[str, Work], *, again: int = AGAIN) -> None:
+        """Do these at the same time and measure meanwhile; what was too slow is done once more, each by itself."""
+        begin = time.monotonic()
+        await asyncio.gather(*(work() for work in works.values()))
+        if (left := begin + WINDOW - time.monotonic()) > 0:
+            await asyncio.sleep(left)
+        span = await asyncio.to_thread(self.meter.between, begin, time.monotonic())
+        for name in works:
             known = costs.spans.get(name)
             costs.spans[name] = span if known is None or span.added(self.idle) < known.added(self.idle) else known
-            if costs.spans[name].added(self.idle) <= ADDED:
-                return
+        if span.added(self.idle) <= ADDED or not again:
+            return
+        for name, work in works.items():
+            if costs.spans[name].added(self.idle) > ADDED:
+                await self.measured(costs, {name: work}, again=again - (len(works) == 1))
+
+    async def in_batches(self, costs: Costs, works: Mapping[str, Work], size: int) -> None:
+        """All of these, so many at the same time."""
+        names = list(works)
+        for begin in range(0, len(names), size):
+            await self.measured(costs, {name: works[name] for name in names[begin : begin + size]})
 
 
 async def _run(plan: Plan) -> list[Result]:
@@ -127,8 +140,7 @@ async def _run(plan: Plan) -> list[Result]:
         world = World(outside, provider, meter)
         postman = asyncio.create_task(world.post())
         try:
-            async for result in _all(world, stack, plan):
-                results.append(result)
+            results += [result async for result in _all(world, stack, plan)]
         finally:
             postman.cancel()
         results.append(await _honest(world))
@@ -139,11 +151,12 @@ async def _all(world: World, stack: AsyncExitStack, plan: Plan) -> AsyncIterator
     groups = {name: Costs(Result(name, passed=True)) for name in ("R11", "R12", "R30", "F8 lies", "R29", "R10", "R26")}
     boxes = await _liars(world, stack)
     await world.look_idle()
-    for name, misdeed in LIES.items():
-        await world.measured(name, groups[_group(name)], lambda n=name, m=misdeed: _lie(world, boxes[n], n, m))  # type: ignore[misc]
+    for group, costs in groups.items():
+        lies = {name: partial(_lie, world, boxes[name], name, LIES[name]) for name in LIES if _group(name) == group}
+        await world.in_batches(costs, lies, 1 if group == "R11" or plan.release else 8)
     await _truth(world, boxes, groups)
     await world.look_idle()
-    await _bombs(world, groups["R29"])
+    await _bombs(world, plan, groups["R29"])
     await world.look_idle()
     await _clients(world, plan, groups)
     await world.look_idle()
@@ -166,11 +179,13 @@ def _group(name: str) -> str:
 async def _liars(world: World, stack: AsyncExitStack) -> dict[str, Box]:
     """A server and a touchpoint for each lie, still honest."""
     boxes: dict[str, Box] = {}
+    ports: dict[str, int] = {}
     for number, name in enumerate(LIES):
         world.provider.open_mailbox(_address(name), PASSWORD)  # for its way out
         box = boxes[name] = Box(mail("Subject: old", f"Message-ID: <old{number}@example.org>"), epoch=7 + number)
-        server = await stack.enter_async_context(ScriptedImap(box.play))
-        await world.outside.furnish(_address(name), server.port, world.provider.smtp_port)
+        ports[name] = (await stack.enter_async_context(ScriptedImap(box.play))).port
+    smtp = world.provider.smtp_port
+    await asyncio.gather(*(world.outside.furnish(_address(name), port, smtp) for name, port in ports.items()))
     return boxes
 
 
@@ -180,7 +195,7 @@ def _address(name: str) -> str:
 
 async def _lie(world: World, box: Box, name: str, misdeed: Misdeed) -> None:
     """Three mails come, and the server lies; until that had its effect."""
-    heard = len(box.heard)
+    heard, signed_in = len(box.heard), box.signed_in
     box.lies.clear()
     box.bodies.clear()
     told = misdeed.word == b"IDLE" and isinstance(misdeed.lie, bytes) and not misdeed.lie.startswith(b"TAG")
@@ -199,7 +214,9 @@ async def _lie(world: World, box: Box, name: str, misdeed: Misdeed) -> None:
     until = time.monotonic() + SEEN
     while time.monotonic() < until:
         row = next(each for each in (await world.outside.status()).touchpoints if each.address == _address(name))
-        if len(box.heard) > heard and row.state in misdeed.states and (misdeed.states == ("connected",) or row.cause):
+        if box.signed_in > signed_in + misdeed.kick or (misdeed.states == EITHER and len(box.heard) > heard + 3):
+            return
+        if len(box.heard) > heard and row.state in misdeed.states and (row.cause or misdeed.states == CONNECTED):
             return
         await asyncio.sleep(0.05)
 
@@ -239,10 +256,9 @@ def _of(taken: dict[str, int], name: str) -> int:
 # -- mails -------------------------------------------------------------------------------------------------------------
 
 
-async def _bombs(world: World, costs: Costs) -> None:
+async def _bombs(world: World, plan: Plan, costs: Costs) -> None:
     """Each hostile mail comes in alone, then all at once; then each is opened."""
     made = {name: make() for name, make in MAILS.items()}
-    before = (await world.outside.status()).account["taken"]
     sizes = {len(data): name for name, data in made.items()}
 
     async def together() -> None:
@@ -252,14 +268,11 @@ async def _bombs(world: World, costs: Costs) -> None:
             while await _decided(world) < len(made):
                 await asyncio.sleep(0.05)
 
-    await world.measured("all mails at once", costs, together, again=0)
+    await world.measured(costs, {"all mails at once": together}, again=0)
     rows = [row for row in await world.outside.mails("in") if row.touchpoint == DESK]
-    assert before >= 0
-    for row in rows:
-        if row.size:
-            name = sizes.get(row.size, "?")
-            await world.measured(f"opening: {name}", costs, lambda i=row.id: _open(world, i), again=AGAIN)  # type: ignore[misc]
-    bad = [row for row in rows if row.state not in ("queued", "done", "stopped", "open")]
+    opening = {f"opening: {sizes.get(row.size, row.id)}": partial(_open, world, row.id) for row in rows if row.size}
+    await world.in_batches(costs, opening, 1 if plan.release else 8)
+    bad = [row for row in rows if row.state in ("waiting", "held", "active") and row.cause != "undecodable"]
     costs.result.notes += [f"{row.subject[:40]!r} is {row.state} {row.cause}" for row in bad[:5]]
 
 
@@ -290,10 +303,10 @@ async def _clients(world: World, plan: Plan, groups: dict[str, Costs]) -> None:
     async def endless() -> None:
         sent.append(await _endless_line(outside.plain))
 
-    await world.measured("an endless line", groups["R10"], endless, again=0)
+    await world.measured(groups["R10"], {"an endless line": endless}, again=0)
     groups["R10"].result.counts["sent_mb"] = sent[0] // MIB
-    if sent[0] > 200 * MIB:
-        groups["R10"].result.notes.append("the line was read on beyond twice the largest mail")
+    if not MIB < sent[0] < 200 * MIB:
+        groups["R10"].result.notes.append("the line was not ended at twice the largest mail")
     tries, answers = plan.size(1_500, 10_000), {}  # type: ignore[var-annotated]
 
     async def brute() -> None:
@@ -302,7 +315,7 @@ async def _clients(world: World, plan: Plan, groups: dict[str, Costs]) -> None:
             for code in found:
                 answers[code] = answers.get(code, 0) + 1
 
-    await world.measured("a brute force", groups["R26"], brute, again=0)
+    await world.measured(groups["R26"], {"a brute force": brute}, again=0)
     groups["R26"].result.counts |= {"tries": sum(answers.values()), "verified": answers.get("535", 0)}
     if answers.get("535", 0) > 50 or answers.get("235"):
         groups["R26"].result.notes.append(f"answers: {answers}")
@@ -311,9 +324,10 @@ async def _clients(world: World, plan: Plan, groups: dict[str, Costs]) -> None:
 async def _endless_line(port: int) -> int:
     """Bytes of one line until the daemon had enough; it must be an honest goodbye."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for line in ("EHLO x.example", f"MAIL FROM:<{DESK}>", "RCPT TO:<buyer@far.example>", "DATA"):
-        writer.write(line.encode() + b"\r\n")
-        await asyncio.sleep(0.02)
+    for line in ("", "EHLO x.example", f"MAIL FROM:<{DESK}>", "RCPT TO:<buyer@far.example>", "DATA"):
+        writer.write(line.encode() + b"\r\n" if line else b"")
+        while (await reader.readline())[3:4] == b"-":
+            pass
     sent, block = 0, b"x" * (256 * 1024)
     with contextlib.suppress(ConnectionError):
         while sent < 5 << 30 and not reader.at_eof():

@@ -123,7 +123,7 @@ MAILS: dict[str, Callable[[], bytes]] = {
     "a domain of labels": lambda: mail("From: a@" + "é." * 20_000 + "example"),
     "a return path of rubbish": lambda: mail("Return-Path: <" + "(" * 30_000 + ">"),
     "verdicts without end": lambda: mail("Authentication-Results: mx.example.net" + "; dkim=pass (" * 4_000),
-    "Authentication-Results by the thousand": lambda: mail(*("Authentication-Results: a; spf=pass" for _ in range(1_900))),
+    "Authentication-Results by the thousand": lambda: mail(*["Authentication-Results: a; spf=pass"] * 1_900),
     "dates of rubbish": lambda: mail("Date: " + "1 " * 30_000),
     "no header section": lambda: b"\xff" * 600 * KIB,
     "nothing but NUL": lambda: b"\0" * 300 * KIB,
@@ -164,7 +164,9 @@ MAILS: dict[str, Callable[[], bytes]] = {
     "openers of quotes": lambda: mail(body="On " * 150_000 + ":\r\n" + "From: x\r\n" * 40_000),
     # Bounces
     "a bounce of 20,000": lambda: report(20_000),
-    "a bounce without words": lambda: mail("Content-Type: multipart/report; boundary=b", "Return-Path: <>", body=b"--b"),
+    "a bounce without words": lambda: mail(
+        "Content-Type: multipart/report; boundary=b", "Return-Path: <>", body=b"--b"
+    ),
     # What terminals obey
     "what terminals obey": lambda: mail(
         "Subject: \x1b]52;c;ZXZpbA==\x07 \x1b[2J =?utf-8?q?=1b[31m=e2=80=ae?= [/x] [@click=app.quit]x[/]",
@@ -184,8 +186,6 @@ class Misdeed:
     lie: Lie
     states: tuple[str, ...] = ("backoff",)
     """How the touchpoint may stand while it goes on; connected where it costs at most one mail."""
-    taken: int = 0
-    """How many of the three mails come nevertheless, while it goes on."""
     kick: bool = False
     """Needs a new connection to be seen."""
 
@@ -236,10 +236,10 @@ OPENED = b"* 3 EXISTS\r\n* OK [UIDVALIDITY %b] v\r\n* OK [UIDNEXT 4] n\r\nTAG OK
 
 LIES: dict[str, Misdeed] = {
     # Literals and lines
-    "literal of 100 GB": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] {99999999999}\r\n", EITHER, 2),
+    "literal of 100 GB": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] {99999999999}\r\n", EITHER),
     "literal too short": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] {90000}\r\nhi)\r\n", BACKOFF),
-    "literal too long": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] {2}\r\nhi and more)\r\n", EITHER, 2),
-    "literal8": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] ~{4}\r\nA: b)\r\n", CONNECTED, 3),
+    "literal too long": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] {2}\r\nhi and more)\r\n", EITHER),
+    "literal8": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] ~{4}\r\nA: b)\r\n", CONNECTED),
     "literal at the end of an alert": Misdeed(b"UID SEARCH", b"* OK [ALERT] x {5}\r\nTAG OK done\r\n", CONNECTED),
     "line without end": Misdeed(b"UID SEARCH", endless, BACKOFF),
     "bodies without end": Misdeed(b"UID SEARCH", endless_literals, BACKOFF),
@@ -247,13 +247,13 @@ LIES: dict[str, Misdeed] = {
     # Floods
     "1,100 lines": Misdeed(b"UID SEARCH", b"* 3 EXISTS\r\n" * 1_100 + b"TAG OK done\r\n", CONNECTED),
     "a million answers": Misdeed(b"UID SEARCH", flood(b"* 3 EXISTS\r\n", MILLION), BACKOFF),
-    "a million EXISTS in IDLE": Misdeed(b"IDLE", b"* 3 EXISTS\r\n" * MILLION, EITHER, 3),
-    "a million EXPUNGE in IDLE": Misdeed(b"IDLE", b"* 1 EXPUNGE\r\n" * MILLION, EITHER, 3),
-    "a million FETCH in IDLE": Misdeed(b"IDLE", b"* 1 FETCH (FLAGS (\\Seen))\r\n" * MILLION, EITHER, 3),
+    "a million EXISTS in IDLE": Misdeed(b"IDLE", b"* 3 EXISTS\r\n" * MILLION, EITHER),
+    "a million EXPUNGE in IDLE": Misdeed(b"IDLE", b"* 1 EXPUNGE\r\n" * MILLION, EITHER),
+    "a million FETCH in IDLE": Misdeed(b"IDLE", b"* 1 FETCH (FLAGS (\\Seen))\r\n" * MILLION, EITHER),
     "empty lines": Misdeed(b"UID SEARCH", flood(b"\r\n", MILLION), BACKOFF),
     "parentheses": Misdeed(b"UID FETCH", b"* 1 FETCH " + b"(" * 60_000 + b"\r\nTAG OK done\r\n", EITHER),
     "bodies that nobody asked for": Misdeed(
-        b"UID SEARCH", b"* 9 FETCH (UID 9 BODY[] {4}\r\nevil)\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n", CONNECTED, 3
+        b"UID SEARCH", b"* 9 FETCH (UID 9 BODY[] {4}\r\nevil)\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n", CONNECTED
     ),
     # Tags and continuations
     "wrong tag": Misdeed(b"UID SEARCH", b"X9 OK done\r\n", BACKOFF),
@@ -267,7 +267,7 @@ LIES: dict[str, Misdeed] = {
     "goodbye to EXAMINE": Misdeed(b"EXAMINE", b"* BYE no\r\n", BACKOFF),
     "goodbye to SEARCH": Misdeed(b"UID SEARCH", b"* BYE no\r\n", BACKOFF),
     "goodbye in a body": Misdeed(b"BODY", b"* BYE no\r\n", EITHER),
-    "goodbye in IDLE": Misdeed(b"IDLE", b"* BYE no\r\n", EITHER, 3),
+    "goodbye in IDLE": Misdeed(b"IDLE", b"* BYE no\r\n", EITHER),
     "PREAUTH": Misdeed(b"GREETING", b"* PREAUTH in\r\n", BACKOFF, kick=True),
     "a refused sign-in": Misdeed(b"LOGIN", b"TAG NO [AUTHENTICATIONFAILED] no\r\n", LOST, kick=True),
     "a referral": Misdeed(b"EXAMINE", b"TAG NO [REFERRAL imap://evil.example/] there\r\n", EITHER),
@@ -278,30 +278,33 @@ LIES: dict[str, Misdeed] = {
     "UIDVALIDITY that changes in the session": Misdeed(
         b"UID SEARCH", b"* OK [UIDVALIDITY 8] v\r\n* SEARCH 1 2 3\r\nTAG OK done\r\n", BACKOFF
     ),
-    "UIDs out of order": Misdeed(b"UID SEARCH", b"* SEARCH 3 1 2 3 3 1\r\nTAG OK done\r\n", CONNECTED, 3),
+    "UIDs out of order": Misdeed(b"UID SEARCH", b"* SEARCH 3 1 2 3 3 1\r\nTAG OK done\r\n", CONNECTED),
     "UIDs that are none": Misdeed(b"UID SEARCH", b"* SEARCH 0 -1 99999999999 x\r\nTAG OK done\r\n", CONNECTED),
     "EXISTS without mail": Misdeed(b"UID SEARCH", b"* SEARCH\r\nTAG OK done\r\n", CONNECTED),
     "EXISTS of 20 digits": Misdeed(b"UID SEARCH", b"* 99999999999999999999 EXISTS\r\nTAG OK done\r\n", CONNECTED),
     "sizes that lie": Misdeed(
-        b"UID FETCH", b"* 1 FETCH (UID 1 RFC822.SIZE 1)\r\n* 2 FETCH (UID 2 RFC822.SIZE 99999999)\r\nTAG OK done\r\n",
+        b"UID FETCH",
+        b"* 1 FETCH (UID 1 RFC822.SIZE 1)\r\n* 2 FETCH (UID 2 RFC822.SIZE 99999999)\r\nTAG OK done\r\n",
         CONNECTED,
     ),
     # Bodies
-    "NIL for a body": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] NIL)\r\n", CONNECTED, 2),
-    "a body without its UID": Misdeed(b"BODY", b"* 2 FETCH (BODY[] {2}\r\nhi)\r\n", CONNECTED, 2),
-    "nothing for a body": Misdeed(b"BODY", b"", CONNECTED, 2),
+    "NIL for a body": Misdeed(b"BODY", b"* 2 FETCH (UID 2 BODY[] NIL)\r\n", CONNECTED),
+    "a body without its UID": Misdeed(b"BODY", b"* 2 FETCH (BODY[] {2}\r\nhi)\r\n", CONNECTED),
+    "nothing for a body": Misdeed(b"BODY", b"", CONNECTED),
     "BAD to FETCH": Misdeed(b"UID FETCH", b"TAG BAD no\r\n", EITHER),
-    "BAD to IDLE": Misdeed(b"IDLE", b"TAG BAD no\r\n", EITHER, 3),
+    "BAD to IDLE": Misdeed(b"IDLE", b"TAG BAD no\r\n", EITHER),
     # Capabilities and folders
-    "capabilities that vanish": Misdeed(b"LOGIN", b"* CAPABILITY\r\nTAG OK done\r\n", EITHER, 3, kick=True),
+    "capabilities that vanish": Misdeed(b"LOGIN", b"* CAPABILITY\r\nTAG OK done\r\n", EITHER, kick=True),
     "LOGINDISABLED after all": Misdeed(
         b"CAPABILITY", b"* CAPABILITY IMAP4rev1 LOGINDISABLED\r\nTAG OK done\r\n", LOST, kick=True
     ),
     "folders with line ends": Misdeed(
-        b"LIST", b'* LIST () "/" {10}\r\nA\r\nB "C" &x\r\n* LIST () "/" &AAA-\r\nTAG OK done\r\n', EITHER, 3, kick=True
+        b"LIST", b'* LIST () "/" {10}\r\nA\r\nB "C" &x\r\n* LIST () "/" &AAA-\r\nTAG OK done\r\n', EITHER, kick=True
     ),
     "a thousand folders": Misdeed(
-        b"LIST", b"".join(b'* LIST () "/" "F%d"\r\n' % n for n in range(9_000)) + b"TAG OK done\r\n", EITHER, 3,
+        b"LIST",
+        b"".join(b'* LIST () "/" "F%d"\r\n' % n for n in range(9_000)) + b"TAG OK done\r\n",
+        EITHER,
         kick=True,
     ),
     # Time

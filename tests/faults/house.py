@@ -27,81 +27,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from gateway.client import CallFailed, Unreachable
+from gateway.client import Unreachable
 from gateway.control import (
-    ActivateTouchpoint,
-    AddRelayUser,
     ConnectTouchpoint,
-    CreateRingGroup,
-    CreateTouchpoint,
     GetStatus,
-    LinkRingGroup,
-    SetConnection,
-    SetTemplate,
 )
 from gateway.demo.mailbox import ItemKey
 from gateway.demo.smtp_server import Refusal, Submitted
 from pipeline.touchpoint import without_tag
 from tests.daemon import Daemon
 from tests.faults.checker import Accept, Evidence, Violation, at_rest, in_a_crash
+from tests.faults.desks import DESKS, RELAY_NOTIFY, RELAY_USER, RING_GROUP, SETTINGS, WATCHED, Admin, Desk
 from tests.faults.inside import HURRY
 from tests.faults.nursery import ROOT, Child, Nursery, clean_environment
 from tests.faults.points import REACHED
+from tests.faults.resting import unfinished
 from tests.faults.workload import REFUSED, Load, RelayClient, Try, Writer
 from tests.servers.embedded import Embedded
 from tests.servers.ports import free_ports
 
-WATCHED = ("INBOX", "Junk")
-RING_GROUP = "Desk"
-RELAY_USER, RELAY_NOTIFY = "helpdesk", "helpdesk@far.example"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """One touchpoint of the house, and how its provider is."""
-
-    address: str
-    sent: str = "provider"
-    """Who files Sent copies: provider, append (we do), none (nobody: a send's outcome may stay unknown)."""
-    mark: str = ""
-    """"", seen, or move:FOLDER."""
-    auto_reply: bool = False
-    signature: bool = False
-
-
-DESKS = (
-    Desk("support@house.example", auto_reply=True),
-    Desk("sales@house.example", mark="seen", signature=True),
-    Desk("jobs@house.example", sent="append", mark="move:Taken"),
-    Desk("desk@house.example", sent="none"),
-    Desk("post@house.example", auto_reply=True, mark="seen"),
-)
-
-SETTINGS = """
-[[relay.listener]]
-name = "relay"
-host = "127.0.0.1"
-port = {port}
-mode = "plain"
-
-[[relay.network]]
-cidr = "127.0.0.0/8"
-user = "{user}"
-
-[intake]
-page_mails = 20
-sweep_seconds = 2.0
-
-[retry]
-first = 1.0
-longest = 4.0
-"""
-"""The settings of a house; ``longest`` is short, so that it comes to rest."""
+__all__ = ["DESKS", "Desk", "House", "scratch"]
 
 
 class _Daemon(Daemon):
@@ -322,47 +271,11 @@ class House:
         if self._is_furnished:
             return True
         try:
-            self._furnish()
+            Admin(self.daemon, self.server, self.canaries, self.relay_secret).furnish(self.desks)
         except Unreachable:
             return False
         self._is_furnished = True
         return True
-
-    def _furnish(self) -> None:
-        status = self.daemon.call(GetStatus())
-        there = {row.address: row for row in status.touchpoints}
-        self._once(CreateRingGroup(name=RING_GROUP))
-        for desk in self.desks:
-            row = there.get(desk.address)
-            if row is None:
-                self.daemon.call(CreateTouchpoint(address=desk.address, name=desk.address.partition("@")[0].title()))
-            if row is None or not row.active:
-                self._open(desk)
-        grants = tuple(desk.address for desk in self.desks)
-        self._once(AddRelayUser(name=RELAY_USER, password=self.relay_secret, notify=RELAY_NOTIFY, grants=grants))
-
-    def _open(self, desk: Desk) -> None:
-        call = self.daemon.call
-        self._once(LinkRingGroup(touchpoint=desk.address, ring_group=RING_GROUP))
-        if desk.auto_reply:
-            text = "Thank you for your mail. Somebody will answer it within a day.\n"
-            call(SetTemplate(touchpoint=desk.address, kind="auto_reply", active=True, text=text))
-        if desk.signature:
-            call(SetTemplate(touchpoint=desk.address, kind="signature", active=True, text="The desk"))
-        call(
-            SetConnection(
-                touchpoint=desk.address, preset="custom", user=desk.address,
-                imap=f"127.0.0.1:{self.server.imap_port}:none", smtp=f"127.0.0.1:{self.server.smtp_port}:none",
-                null_sender=True, sent_copy=desk.sent, mark=desk.mark,
-            )
-        )  # fmt: skip
-        call(ConnectTouchpoint(touchpoint=desk.address, password=self.canaries[desk.address]))
-        call(ActivateTouchpoint(touchpoint=desk.address))
-
-    def _once(self, call: Any) -> None:
-        """A call that may have been answered by a daemon which died since."""
-        with suppress(CallFailed):
-            self.daemon.call(call)
 
     @property
     def furnished(self) -> bool:
@@ -410,33 +323,9 @@ class House:
     def _left(self) -> list[str]:
         try:
             with closing(sqlite3.connect(f"file:{self.daemon.store}?mode=ro", uri=True, timeout=5)) as store:
-                return self._unfinished(store)
+                return unfinished(store, self.server.call(self._now_held))
         except sqlite3.Error as error:
             return [f"the store cannot be read: {error}"]
-
-    def _unfinished(self, store: sqlite3.Connection) -> list[str]:
-        ids = dict(store.execute("SELECT id, address FROM touchpoint WHERE deleted_at = 0"))
-        known = {
-            (ids.get(row[0], ""), *row[1:])
-            for row in store.execute("SELECT touchpoint_id, folder, epoch, remote_id FROM ledger")
-        }
-        pending = [tuple(row) for row in store.execute("SELECT error FROM ledger WHERE state = 'pending'")]
-        ranges = [
-            (ids.get(row[0], ""), *row[1:])
-            for row in store.execute("SELECT touchpoint_id, folder, epoch, low, high FROM ledger_range")
-        ]
-        there = self.server.call(self._now_held)
-        missing = [
-            key for key in there
-            if tuple(key) not in known
-            and not any(key[:3] == each[:3] and each[3] <= key.uid <= each[4] for each in ranges)
-        ]  # fmt: skip
-        left = [f"{len(missing)} mails are not taken, such as {missing[0]}"] if missing else []
-        left += [f"{len(pending)} items are pending: {pending[0][0]}"] if pending else []
-        for what, sql in _UNFINISHED.items():
-            count, example = store.execute(sql).fetchone()
-            left += [f"{count} {what}, such as {example}"] if count else []
-        return left
 
     def _now_held(self) -> list[ItemKey]:
         """What lies in the watched folders now; on the provider's loop."""
@@ -556,14 +445,6 @@ class House:
                       for each in self.tries],
         }  # fmt: skip
         (self.folder / "ledgers.json").write_text(json.dumps(plain, indent=1) + "\n", "utf-8")
-
-
-_UNFINISHED = {
-    "mails wait or are in hand": "SELECT count(*), min(direction || ' ' || id || ' ' || state || ' ' || reason)"
-    " FROM entry WHERE state IN ('waiting', 'active', 'unknown')",
-    "marks are due": "SELECT count(*), min(folder || ' ' || remote_id) FROM ledger WHERE mark_due <> ''",
-    "Sent copies are due": "SELECT count(*), min(id) FROM entry WHERE sent_copy_due = 1",
-}
 
 
 def scratch() -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,7 +25,8 @@ class Deaths:
 
     kills: int = 0
     lives: int = 0
-    slow_starts: int = 0
+    rounds: int = 0
+    """In how many all points were reached."""
     violations: list[Violation] = field(default_factory=list)
     unreached: list[str] = field(default_factory=list)
 
@@ -38,13 +38,25 @@ class Deaths:
 def die_at_points(house: House, names: Sequence[str], rounds: int, dice: random.Random, until: float) -> Deaths:
     """Start, die at whichever point is reached first, check, start again; until each was reached ``rounds`` times.
 
-    All points that are left are armed in each life, so a life is short; what is armed alone at last gets its time.
+    All points that are left of a round are armed in each life, so a life is short; what is armed alone at last gets its
+    time. When the time is over after the first round, that is enough.
     """
-    deaths = Deaths()
-    left = Counter(dict.fromkeys(names, rounds))
+    deaths = Deaths(unreached=sorted(names))
+    for number in range(rounds):
+        left = set(names)
+        _one_round(house, left, number, dice, until, deaths)
+        if number == 0:
+            deaths.unreached = sorted(left)
+        if left:
+            break
+        deaths.rounds += 1
+    return deaths
+
+
+def _one_round(house: House, left: set[str], number: int, dice: random.Random, until: float, deaths: Deaths) -> None:
     patience, strange = 1.5, 0
     while left and time.monotonic() < until and len(deaths.violations) < 20:
-        armed = [f"{name}:{_count(name, left[name] == rounds and patience < 3, dice)}" for name in left]
+        armed = [f"{name}:{_count(name, number > 0 and patience < 3, dice)}" for name in sorted(left)]
         before = len(house.reached())
         deaths.lives += 1
         up = house.start(points=armed)
@@ -62,14 +74,9 @@ def die_at_points(house: House, names: Sequence[str], rounds: int, dice: random.
             patience = min(patience * 1.5, 8.0)
         else:
             patience = 1.5
-        for name in reached:
-            deaths.kills += 1
-            left[name] -= 1
-            if left[name] <= 0:
-                del left[name]
+        deaths.kills += len(reached)
+        left -= set(reached)
         deaths.found(house.crash_check(), ", ".join(reached) or "a kill from outside")
-    deaths.unreached = sorted(left)
-    return deaths
 
 
 def _count(name: str, many: bool, dice: random.Random) -> int:
@@ -82,7 +89,7 @@ def _count(name: str, many: bool, dice: random.Random) -> int:
 class _provoked:
     """While the block runs, what is seldom happens: a password is proved again, answers of the provider get lost."""
 
-    def __init__(self, house: House, left: Counter[str]) -> None:
+    def __init__(self, house: House, left: set[str]) -> None:
         self._house = house
         self._secret = any(BY_NAME[name].seam is Seam.SECRET for name in left)
         self._unknown = any(name.startswith("commit.unknown") for name in left)

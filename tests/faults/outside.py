@@ -73,13 +73,17 @@ class Outside:
         self._stack = AsyncExitStack()
         (folder / "postroom.toml").write_text(SETTINGS.format(folder=folder, relay=relay, plain=plain), "utf-8")
 
-    async def __aenter__(self) -> Self:
+    def _launch(self) -> None:
+        words = [sys.executable, "-m", "tests.faults.inside", "--", "run", "--config"]
+        env = clean_environment({HURRY: "1", IMPATIENT: "1", LAG: str(self.lag)})
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.inside", "--", "run", "--config", str(self.folder / "postroom.toml")],
-                cwd=ROOT, env=clean_environment({HURRY: "1", IMPATIENT: "1", LAG: str(self.lag)}), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT,
+                [*words, str(self.folder / "postroom.toml")],
+                cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
+
+    async def __aenter__(self) -> Self:
+        self._launch()
         async with asyncio.timeout(30):
             while True:
                 try:

@@ -87,10 +87,11 @@ class Inside:
         if box and self.provider.mailboxes.find(address) is None:
             self.provider.open_mailbox(address, PASSWORD)
         await self.call(CreateTouchpoint(address=address, name="Support"))
+        imap, smtp = imap or self.provider.imap_port, smtp or self.provider.smtp_port
         await self.call(
             SetConnection(
-                touchpoint=address, preset="custom", user=address, imap=f"127.0.0.1:{imap or self.provider.imap_port}:none",
-                smtp=f"127.0.0.1:{smtp or self.provider.smtp_port}:none", null_sender=True, sent_copy="provider",
+                touchpoint=address, preset="custom", user=address, imap=f"127.0.0.1:{imap}:none",
+                smtp=f"127.0.0.1:{smtp}:none", null_sender=True, sent_copy="provider",
             )
         )  # fmt: skip
         if auto_reply:
@@ -125,8 +126,10 @@ class Inside:
 
         return await self.daemon.store.read(work)
 
-    async def submit(self, sender: str, recipients: Sequence[str], content: bytes, user: str = "crm") -> tuple[int, str]:
-        """Hand a mail to the relay as an internal sender does, ``user`` "" by its plain listener; how that was answered."""
+    async def submit(
+        self, sender: str, recipients: Sequence[str], content: bytes, user: str = "crm"
+    ) -> tuple[int, str]:
+        """Hand a mail to the relay as an internal sender does; how that was answered. By the plain listener for ""."""
 
         def there() -> tuple[int, str]:
             client = self._senders.get(user)

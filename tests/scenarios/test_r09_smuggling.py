@@ -16,10 +16,9 @@ from tests.unit.test_relay_data import SMUGGLING
 
 DESK = "desk@shop.example"
 HEAD = f"From: {DESK}\r\nMessage-ID: <1@shop.example>\r\nDate: Mon, 23 Nov 2026 10:00:00 +0000\r\n\r\nfirst".encode()
-SECOND = (
-    f"MAIL FROM:<{DESK}>\r\nRCPT TO:<victim@far.example>\r\nDATA\r\n".encode()
-    + HEAD.replace(b"<1@", b"<2@").replace(b"first", b"second")
-)
+SECOND = f"MAIL FROM:<{DESK}>\r\nRCPT TO:<victim@far.example>\r\nDATA\r\n".encode() + HEAD.replace(
+    b"<1@", b"<2@"
+).replace(b"first", b"second")
 END = b"\r\n.\r\n"
 
 

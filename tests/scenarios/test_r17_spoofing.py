@@ -1,4 +1,4 @@
-"""Scenario 17: an internal user writes as a touchpoint that is somebody else's; refused, written down, nothing stored."""
+"""Scenario 17: an internal user writes as a touchpoint that is somebody else's; refused and written down."""
 
 from __future__ import annotations
 

@@ -59,9 +59,7 @@ def near() -> list[bytes]:
 
 def each_from_its_own_domain(mails: list[bytes]) -> list[bytes]:
     """So that neither the memory for a sender nor the brake for a domain hides what is tested."""
-    return [
-        re.sub(rb"@(example\.(?:org|net|com))", rb"@n%d.\1" % number, data) for number, data in enumerate(mails)
-    ]
+    return [re.sub(rb"@(example\.(?:org|net|com))", rb"@n%d.\1" % number, data) for number, data in enumerate(mails)]
 
 
 async def test_r18_no_row_is_answered(house: House) -> None:

@@ -1,4 +1,4 @@
-"""Scenario 19: ten thousand mails with forged senders get no auto-reply, so nobody gets our answer to what he never sent."""
+"""Scenario 19: ten thousand mails with forged senders get no auto-reply: nobody is told what he never asked."""
 
 from __future__ import annotations
 

@@ -16,20 +16,22 @@ SIX_MINUTES = 360.0
 
 
 async def test_r24_a_blackhole_is_found_out_and_what_came_meanwhile_is_taken() -> None:
-    async with inside("[intake]\nsweep_seconds = 1.0\ntimeout_seconds = 1.0\n") as house:
-        async with FaultProxy(house.provider.imap_port) as proxy:
-            await house.furnish(DESK, imap=proxy.port)
-            house.provider.deliver(DESK, letter(BUYER, DESK, "before"))
-            await house.until_taken(1)
-            proxy.trouble = Trouble.STALL  # every path is dead now, old and new, and nobody is told
-            house.provider.deliver(DESK, letter(BUYER, DESK, "meanwhile"))
-            row = await house.until_state(DESK, "backoff")
-            assert row.cause == "timeout", row
-            assert (await house.account())["taken"] == 1
-            proxy.trouble = Trouble.NONE
-            await house.until_taken(2)
-            assert sorted(mail.subject for mail in await house.mails("in")) == ["before", "meanwhile"]
-            assert (await house.account())["lost"] == 0
+    async with (
+        inside("[intake]\nsweep_seconds = 1.0\ntimeout_seconds = 1.0\n") as house,
+        FaultProxy(house.provider.imap_port) as proxy,
+    ):
+        await house.furnish(DESK, imap=proxy.port)
+        house.provider.deliver(DESK, letter(BUYER, DESK, "before"))
+        await house.until_taken(1)
+        proxy.trouble = Trouble.STALL  # every path is dead now, old and new, and nobody is told
+        house.provider.deliver(DESK, letter(BUYER, DESK, "meanwhile"))
+        row = await house.until_state(DESK, "backoff")
+        assert row.cause == "timeout", row
+        assert (await house.account())["taken"] == 1
+        proxy.trouble = Trouble.NONE
+        await house.until_taken(2)
+        assert sorted(mail.subject for mail in await house.mails("in")) == ["before", "meanwhile"]
+        assert (await house.account())["lost"] == 0
 
 
 def test_r24_the_defaults_find_out_within_six_minutes() -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.auth import passwords
 from gateway.relay import listen
 from gateway.submission import ListenerSettings, Mode
+from pipeline.mail import RelayUser
+from tests.faults.lag import MEMORY
 from tests.unit.relaying import Client, Desk, plain
 
 ADDRESSES = [f"127.0.0.{n}" for n in range(2, 7)]
@@ -57,3 +60,24 @@ async def _attack(port: int, address: str, tries: int) -> list[str]:
     return answers
 
 
+class Busy(Desk):
+    """A desk that notes how many passwords it verifies at the same time."""
+
+    now = most = 0
+
+    async def sign_in(self, name: str, password: str) -> RelayUser | None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await asyncio.sleep(0.001)
+        self.now -= 1
+        return await super().sign_in(name, password)
+
+
+async def test_r26_what_is_verified_at_once_fits_into_the_memory_that_a_stranger_may_cost() -> None:
+    desk = Busy()
+    relay = await listen(desk, [ListenerSettings(name="relay", mode=Mode.LOOPBACK)], hostname="relay.example")
+    try:
+        await asyncio.gather(*(_attack(relay.ports["relay"], address, 3) for address in ADDRESSES))
+    finally:
+        await relay.close(0.1)
+    assert 0 < desk.most * passwords._hasher().memory_cost * 1024 <= MEMORY // 2

@@ -1,4 +1,4 @@
-"""Scenario 30: malicious greetings, PREAUTH, wrong tags, and servers that repeat the password: refused, nothing told."""
+"""Scenario 30: malicious greetings, PREAUTH, wrong tags, and servers that repeat the password: all refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.servers.scripted_imap import Box, Dialogue, Lie, ScriptedImap
 from tests.servers.scripted_smtp import Scripted
 
 DESK = "desk@shop.example"
-CANARY = "canary-7f3a91 \"q\" secret"
+CANARY = 'canary-7f3a91 "q" secret'
 FORMS = (CANARY, "canary-7f3a91", "Y2FuYXJ5LTdmM2E5MS")
 """None of them is in any log, row or answer."""
 

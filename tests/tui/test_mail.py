@@ -306,6 +306,21 @@ async def test_why_shows_what_the_daemon_found_out_and_what_helps(tmp_path: Path
         await shown.shows("there is no mail of it here")
 
 
+async def test_servers_are_asked_once_and_what_they_said_stays(tmp_path: Path) -> None:
+    never = Finding(kind="not-there", words="It is in no folder of a@b.example.", command="")
+    answers = {Why: lambda call: answer(mails=(), items=(), findings=() if call.servers else (never,))}
+    async with at(MailDesk(), tmp_path, "held", answers) as (shown, canned):
+        await show_why(shown.ui, Why(what="<x@b.example>"))
+        await shown.shows("It is in no folder of a@b.example.")
+        shown.ui.view.reload()
+        await until(lambda: len(canned.asked(Why)) == 2, "it is asked again")
+        assert [call.servers for call in canned.asked(Why)] == ["", "never"]
+        await shown.shows("It is in no folder of a@b.example.")
+        canned.answers[Why] = answer()
+        shown.ui.view.reload()
+        await shown.shows("WHY  2 mails")
+
+
 async def test_why_lists_all_candidates_and_opens_any_of_them(tmp_path: Path) -> None:
     rows = tuple(held(number) for number in (9, 8, 7))
     answers = {Why: answer(mails=(detail(rows[0]),), items=(), candidates=rows), ShowMail: detail(rows[2])}
@@ -328,9 +343,7 @@ async def test_a_mail_is_asked_for_by_words_of_its_subject_and_a_day(tmp_path: P
         await shown.shows("WHY  2 mails")
         (asked,) = canned.asked(Why)
         assert asked == Why(subject="invoice", since=day_of("2026-11-20"), until=day_of("2026-11-20") + DAY)
-        assert shown.ui.view.command() == (
-            "postroom why invoice --since 2026-11-20T00:00 --until 2026-11-21T00:00"
-        )
+        assert shown.ui.view.command() == ("postroom why invoice --since 2026-11-20T00:00 --until 2026-11-21T00:00")
 
 
 # -- Replay --------------------------------------------------------------------------------------------------------

@@ -150,6 +150,11 @@ class Session:
         )
         return Page(refs=refs, cursor=refs[-1].cursor if refs else cursor, more=len(beyond) > limit)
 
+    async def heads(self, refs: Sequence[Ref]) -> AsyncIterator[tuple[int, bytes]]:
+        for ref in refs:
+            if (letter := self.box.shelves[ref.folder].letters.get(ref.remote_id)) is not None:
+                yield ref.remote_id, letter.data.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
     async def fetch(self, refs: Sequence[Ref], writer: Callable[[], ContentWriter]) -> AsyncIterator[Fetched | Missing]:
         self.box.asked.append([ref.remote_id for ref in refs])
         if self.box.on_fetch is not None:

@@ -16,7 +16,7 @@ from pipeline.lifecycle import ConnectionState
 from pipeline.mail import Direction
 from pipeline.verdict import Action, HoldCause, Splice
 from tests.unit.desking import caller
-from tests.unit.making import NOW, OURS, a_content, a_mail, a_touchpoint, an_outcome
+from tests.unit.making import NOW, OURS, a_content, a_mail, a_page, a_touchpoint, an_outcome, taken
 from tests.unit.test_cli import Running, Shell
 
 ADMIN = caller(Role.ADMIN)
@@ -238,3 +238,21 @@ def test_what_was_put_into_a_mail_is_said_as_it_is(
     told = dict(line.split("  ", 1) for line in shell("spool", "show", str(number)).splitlines() if "  " in line)
     said = {name: value.strip() for name, value in told.items()}
     assert (said.get("added", ""), said.get("rewritten", "")) == (added, rewritten)
+
+
+# -- Held without its bytes ------------------------------------------------------------------------------------------
+
+
+def test_a_release_of_mail_without_bytes_says_that_it_is_fetched_first(shell: Shell) -> None:
+    outcome = an_outcome(a_mail(7), Action.HOLD, cause=HoldCause.OVERSIZE, reason="too big", stage="line")
+    (accepted,) = shell.do(shell.room.spool.accept(a_page([taken(7, outcome, b"")])))
+    number = str(accepted.entry_id)
+    assert "content     not here: it was never fetched" in shell("spool", "show", number)
+    shell("spool", "release", number)
+    assert f"mail {number} is released: being fetched: released by" in shell.err
+    out = shell("spool", "show", number)
+    assert "held oversize" in out
+    assert out.rstrip().endswith(": release"), "what people did stands at the end"
+    assert shell.json("spool", "list", "--state", "held")[0]["reason"].startswith("being fetched")
+    found = shell.json("why", number)[0]["findings"][0]
+    assert found["command"] == f"postroom touchpoint test {OURS}"

@@ -102,7 +102,8 @@ async def test_a_mail_that_is_being_fetched_for_a_release_does_not_expire(house:
     await house.change(
         lambda tx: tx.run("UPDATE entry SET content_id = 0, released_by = 'ops' WHERE id = :id", {"id": first})
     )
-    assert await swept(house, 99 * DAY) == 0
+    for _ in range(3):
+        assert await swept(house, 99 * DAY) == 0
     assert await state(house, first) == "held"
 
 

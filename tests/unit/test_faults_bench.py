@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults import __main__ as bench
-from tests.faults.house import DESKS, House, scratch
+from tests.faults.desks import DESKS
+from tests.faults.house import House, scratch
 from tests.faults.nursery import Nursery
 from tests.faults.plan import Plan, Result, repeat, skip
 

@@ -15,7 +15,7 @@ import pytest
 from gateway.demo.mailbox import ItemKey
 from pipeline.store.schema import migrate
 from tests.faults.checker import CRASH, REST, Accept, Evidence, at_rest, forms, in_a_crash
-from tests.faults.house import Desk
+from tests.faults.desks import Desk
 from tests.faults.workload import Answer, Try
 
 SUPPORT, SALES, DESK = "support@house.example", "sales@house.example", "desk@house.example"

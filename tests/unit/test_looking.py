@@ -90,7 +90,7 @@ def shown(path: Path) -> dict[str, SettingRow]:
 async def test_settings_are_read_over_the_socket_in_the_order_of_the_file(client: Client) -> None:
     rows = (await client.call(ListSettings())).rows
     sections = list(dict.fromkeys(row.key.partition(".")[0] for row in rows))
-    assert sections == ["daemon", "relay", "intake", "lines", "stages", "retry", "roles", "notices"]
+    assert sections == ["daemon", "relay", "intake", "lines", "stages", "held", "retry", "roles", "notices"]
     assert {(row.file, row.line) for row in rows} == {("", 0)}
     values = {row.key: row.value for row in rows}
     assert values["relay.largest_mail"] == "52428800"

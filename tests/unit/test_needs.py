@@ -222,3 +222,15 @@ async def test_feeds_count_at_most_once_a_second_together(office: Office, monkey
     office.room.clock.now += 1
     assert len((await batch(office, Role.OPS)).needs_you or ()) == 1
     assert counted == 2
+
+
+async def test_a_disk_that_takes_no_writes_is_told_at_once_and_since_when(office: Office) -> None:
+    office.room.store.no_writes = "no room on the disk under /srv/postroom.db"
+    for _ in range(2):
+        [row] = (await batch(office, Role.OPS)).needs_you or ()
+        assert (row.kind, row.since) == ("disk-full", NOW)
+        assert row.words.startswith("no room on the disk under /srv/postroom.db: intake pauses")
+        office.room.clock.now += 60
+    assert [row.kind for row in (await office.desk.answer(GetStatus(), caller(Role.OPS))).needs_you] == ["disk-full"]
+    office.room.store.no_writes = ""
+    assert (await batch(office, Role.OPS)).needs_you == ()

@@ -157,6 +157,7 @@ async def test_dropped_while_it_is_being_fetched_it_is_not_fetched(house: House)
 
     await until(tried)
     await house.services.spool.drop(1, "somebody")
+    asked = list(house.mailbox.asked)
     house.mailbox.unwilling.clear()
     house.room.clock.now += 10 * 86400
     post.wake.set()
@@ -167,6 +168,7 @@ async def test_dropped_while_it_is_being_fetched_it_is_not_fetched(house: House)
     await until(settled)
     row = await entry(house)
     assert (row["disposition"], row["content_id"]) == ("dropped", 0)
+    assert house.mailbox.asked == asked
 
 
 async def test_a_release_forgives_the_strikes_of_poison_and_new_ones_hold_it_again(house: House) -> None:

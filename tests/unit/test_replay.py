@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,11 +211,22 @@ async def test_a_released_mail_walks_with_its_release(at: At) -> None:
     assert (await at.replay(number)).changes == (), "what a person set aside was decided all the same"
 
 
-def _is(at: At, number: int, disposition: str) -> Awaitable[bool]:
-    async def so() -> bool:
-        return bool((await at.house.room.row(number))["disposition"] == disposition)
+async def test_a_mail_that_was_queued_held_and_released_is_compared_with_the_walk_whose_effects_stand(at: At) -> None:
+    (number,) = await at.take(a_content(1))
+    before = (await at.replay(number)).version_then
+    await at.change(relink)
+    await at.house.services.spool.hold(number, "somebody")
+    await at.house.services.spool.release(number, "somebody")
+    post = at.house.at_work()
+    await until(lambda: _is(at, number, "queued"))
+    await post.stop()
+    row = await at.replay(number)
+    assert [(each.what, each.then, each.now) for each in row.changes] == [("queues", "first", "second")]
+    assert row.version_then == before < row.version_now
 
-    return asyncio.ensure_future(so())
+
+async def _is(at: At, number: int, disposition: str) -> bool:
+    return bool((await at.house.room.row(number))["disposition"] == disposition)
 
 
 async def test_a_decision_that_rests_on_memory_says_so(at: At) -> None:
@@ -420,6 +431,17 @@ async def test_another_signature_is_another_content(sending: At) -> None:
     (change,) = (await sending.replay(number)).changes
     assert (change.what, change.now) == ("content", "as it came")
     assert change.then.endswith("bytes put in at 1 places")
+
+
+async def test_a_relayed_mail_that_was_held_and_released_is_decided_as_it_was(sending: At) -> None:
+    sending.house.stage.verdict = held(HoldCause.STAGE_FAILED, "not today")
+    number = await relayed(sending)
+    assert (await sending.replay(number)).changes == ()
+    await sending.house.services.spool.release(number, "somebody")
+    post = sending.house.at_work()
+    await until(lambda: _is(sending, number, "delivered"))
+    await post.stop()
+    assert (await sending.replay(number)).changes == ()
 
 
 async def test_a_direction_that_would_refuse_it_now(sending: At) -> None:

@@ -19,8 +19,6 @@ def test_every_scenario_has_a_test_or_a_family_with_its_number() -> None:
         if "def test_" in text:
             tested.add(number)
     printed = {
-        int(number)
-        for file in (TESTS / "faults").glob("f*.py")
-        for number in _PRINTED.findall(file.read_text("utf-8"))
+        int(number) for file in (TESTS / "faults").glob("f*.py") for number in _PRINTED.findall(file.read_text("utf-8"))
     }
     assert sorted(NUMBERS - tested - printed) == []

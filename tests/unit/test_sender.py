@@ -603,7 +603,7 @@ async def test_released_mail_is_decided_with_all_that_it_came_with(house: House)
 @pytest.mark.parametrize(
     ("verdict", "fate", "fact"),
     [
-        (rejected("5.7.1", "not any more"), "held blocked", "mail.held"),
+        (rejected("5.7.1", "not any more"), "held rejected", "mail.held"),
         (held(HoldCause.ENVELOPE, "something else"), "held envelope", "mail.held"),
         (stopped("nobody needs this"), "held stage-failed", "mail.held"),
         (deferred("ask me later"), "waiting", "mail.undecided"),

@@ -494,3 +494,33 @@ async def test_odd_questions_are_answered_or_refused(at: At, what: str) -> None:
         await at.why(what)
     except Refused as error:
         assert str(error)
+
+
+async def test_an_old_generation_of_the_same_numbering_is_another_folder(at: At) -> None:
+    """The server went back to an UIDVALIDITY that it had before: what had this number then is another mail."""
+    at.house.mailbox.put(9)
+    generation = 2**32 + 1
+    await cursor(at, 5, epoch=generation)
+    await at.change(lambda tx: ledger.record(tx, item(9), ItemState.GONE, NOW))
+    assert (await at.finding("9@example.org")).kind == "not-yet"
+    await at.change(lambda tx: ledger.record(tx, item(9, epoch=generation), ItemState.GONE, NOW))
+    assert (await at.finding("9@example.org")).kind == "gone"
+
+
+async def test_what_is_found_in_one_place_is_not_said_to_be_in_no_other(at: At) -> None:
+    def second(tx: Tx) -> None:
+        names = "name, active, connection, state"
+        tx.run(
+            f"INSERT INTO touchpoint (id, address, address_key, {names})"
+            f" SELECT 2, 'other@post.example', 'other@post.example', {names} FROM touchpoint"
+        )
+
+    await at.change(second)
+    at.quiet.states[2] = S.LOST
+    at.house.mailbox.put(9)
+    await cursor(at, 5)
+    answer = await at.why("9@example.org")
+    assert [(each.kind, each.touchpoint) for each in answer.findings] == [
+        ("not-yet", OURS), ("unreachable", "other@post.example"),
+    ]  # fmt: skip
+    assert (await at.finding("9@example.org", touchpoint=OURS)).kind == "not-yet"

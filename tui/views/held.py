@@ -35,7 +35,7 @@ def cause_of(row: MailRow) -> Piece:
 
 def expires(row: MailRow, now: float) -> Piece:
     """In how long it is given up, where the settings say so."""
-    return (age(row.expires_at - now), "warn") if row.expires_at else ("never", "dim")
+    return (age(row.expires_at - now), "warn") if row.expires_at else ("-", "dim")
 
 
 class Held(MailList):

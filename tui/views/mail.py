@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -209,6 +209,7 @@ class MailPage(View):
             ("to", field_of(text, "to") or ", ".join(row.recipients)),
             ("copy", field_of(text, "cc")),
             ("subject", field_of(text, "subject") or subject_of(row)),
+            ("content", "" if detail.has_content else "not here: it was never fetched"),
             ("here since", came + settled),
             ("next try", f"in {age(row.due_at - now)}" if row.due_at > now and row.state == "waiting" else ""),
             ("released", detail.released_by and f"by {detail.released_by}"),
@@ -331,7 +332,7 @@ class WhyPage(View):
         super().__init__(ui)
         self._question = question
         self._found: list[Found] = []
-        self._beyond = False
+        self._beyond = self._asked = False
         assert self.list is not None
         self.list.columns = _why_columns(ui.wall)
 
@@ -340,7 +341,12 @@ class WhyPage(View):
         return key
 
     async def load(self) -> None:
-        answer = await self.ui.call(self._question)
+        """Servers are asked once, when the page is opened; what they said stays until a mail is found."""
+        asked = replace(self._question, servers="never") if self._asked else self._question
+        answer = await self.ui.call(asked)
+        if self._asked and not (answer.mails or answer.items):
+            return
+        self._asked = True
         self._found = found_in(answer)
         self._beyond = answer.more
 

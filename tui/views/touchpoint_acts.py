@@ -159,7 +159,7 @@ async def _resume(view: View, rows: Rows) -> None:
 
 
 def _not_asked(row: TouchpointRow) -> str:
-    return "" if row.asks else "nothing is asked about it: its folders have the numbers we know"
+    return "" if row.asks else "nothing is asked about it"
 
 
 # -- What is said about it -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Journey 5: the disk is full. Relay clients are told to come back, intake pauses and says so, both resume alone."""
+"""Scenario 14: the disk is full. Relay clients are told to come back, intake pauses and says so, both resume alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from gateway.control import AddRelayUser
+from gateway.control import AddRelayUser, GetStatus
 from tests.daemon import Daemon
-from tests.journeys.conftest import PASSWORD, RELAY, Mailbox, mail, submit
+from tests.journeys.conftest import PASSWORD, RELAY, Mailbox, folder, mail, new_mailbox, submit, trusted
 from tests.servers.postfix import Postfix
 
 ROOM = 6 * 1024 * 1024
+__all__ = ["folder", "new_mailbox", "trusted"]  # fixtures of the journeys
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def test_a_full_disk_pauses_and_resumes_by_itself(
             for _ in range(50):
                 submit(daemon.relay_port("relay"), "app", box.address, ["x@far.example"], answer)
         assert full.value.smtp_code == 452
+        assert _told(daemon)
         accepted = daemon.account()["accepted"]
 
         filler.unlink()
@@ -62,8 +64,14 @@ def test_a_full_disk_pauses_and_resumes_by_itself(
         assert account["accepted"] == accepted + 1
         assert account["lost"] == 0
         daemon.until(lambda: daemon.touchpoint(box.address).state == "connected", "both halves are well again")
+        daemon.until(lambda: not _told(daemon), "nobody is needed any more")
         assert daemon.process is not None
         assert daemon.process.poll() is None
+
+
+def _told(daemon: Daemon) -> bool:
+    """Whether "needs you" tells of the disk."""
+    return any(row.kind == "disk-full" and "no room" in row.words for row in daemon.call(GetStatus()).needs_you)
 
 
 def _fill(path: Path) -> None:
