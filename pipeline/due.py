@@ -12,11 +12,14 @@ from pipeline.store import Tx
 
 _SLACK = 1.5
 """Waits are drawn by chance, up to a quarter more than planned."""
+_WAITS = (
+    "UPDATE entry SET due_at = :now WHERE state = 'waiting' AND due_at > :limit",
+    "UPDATE entry SET due_at = :now WHERE state = 'active' AND due_at > :limit",  # it may be put off again
+    "UPDATE ledger SET due_at = :now WHERE state = 'pending' AND due_at > :limit",
+)
 
 
 def bring_back(tx: Tx, now: float, schedule: Schedule) -> int:
     """Have nothing wait longer than waits are; how many mails and pending items that was."""
-    limit = {"now": now, "limit": now + _SLACK * max(schedule.longest, PENDING_LONGEST)}
-    return tx.run("UPDATE entry SET due_at = :now WHERE state = 'waiting' AND due_at > :limit", limit) + tx.run(
-        "UPDATE ledger SET due_at = :now WHERE state = 'pending' AND due_at > :limit", limit
-    )
+    limit = now + _SLACK * max(schedule.longest, PENDING_LONGEST)
+    return sum(tx.run(sql, {"now": now, "limit": limit}) for sql in _WAITS)
