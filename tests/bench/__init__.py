@@ -19,7 +19,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """What one case measured; more is better."""
+    """What one case measured; more is better, unless the unit says otherwise."""
 
     ours: float
     peer: float

@@ -92,11 +92,16 @@ def _table(figures: dict[str, dict[str, Figure]]) -> str:
     rows = [("bench", "case", "ours", "peer", "ratio", "unit"), ("---", "---", "---:", "---:", "---:", "---")]
     for name, cases in figures.items():
         for case, each in cases.items():
-            rows.append((name, case, f"{each.ours:,.0f}", f"{each.peer:,.0f}", f"{each.ratio:.2f}", each.unit))
+            rows.append((name, case, _number(each.ours), _number(each.peer), f"{each.ratio:.2f}", each.unit))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join(
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
     )
+
+
+def _number(value: float) -> str:
+    """With a decimal where it says something."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def hurry() -> None:
 
 
 def impatient() -> None:
-    """Shorten how long a submission server may be silent (minutes as a rule), and the pauses before a new connection."""
+    """Shorten how long a submission server may be silent (minutes as a rule), and the pauses between connections."""
     import pipeline.retry
     from gateway.connectors.smtp import SmtpTimeouts
 
