@@ -5,6 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from textual import _wait
+
+# Textual's pilot takes the process for idle after 20 ms, twice for each key; half of it tells as much.
+_wait.SLEEP_GRANULARITY = 1 / 100
+_wait.SLEEP_IDLE = _wait.SLEEP_GRANULARITY / 20
 
 
 @pytest.fixture(autouse=True)

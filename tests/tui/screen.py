@@ -43,8 +43,9 @@ class Terminal:
             await taken.wait()
 
     async def type(self, text: str) -> None:
-        """Type a text."""
-        await self.press(*text)
+        """Type a text, as fast as a terminal gives it."""
+        await self.send(*text)
+        await self.pilot.pause()
 
     def text(self) -> str:
         """The screen as text, without spaces at the ends of lines."""
