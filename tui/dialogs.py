@@ -613,6 +613,7 @@ class Pick(Dialog["list[Any]"]):
         super().__init__(ui, title)
         self.FOOT = "Space marks · Enter takes · Esc closes" if several else "Enter takes · Esc closes"
         self._options, self._several = list(options), several
+        self._typed = ""
         self._list = VList(
             (Column(title="", cell=lambda each: each[1], width=20, grow=1),),
             key=lambda each: each[0], glyphs=ui.glyphs, header=False, empty=empty,
@@ -652,7 +653,13 @@ class Pick(Dialog["list[Any]"]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        text = event.value.casefold()
+        self._filter(event.value)
+
+    def _filter(self, typed: str) -> None:
+        if typed == self._typed:
+            return
+        self._typed = typed
+        text = typed.casefold()
         marks = set(self._list.marks)
         self._list.set_rows([each for each in self._options if text in each[1].casefold()])
         self._list.marks = marks
@@ -660,6 +667,7 @@ class Pick(Dialog["list[Any]"]):
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self._filter(event.value)  # Enter can come before the news of the letters in front of it
         self._take()
 
     async def key(self, event: Key) -> None:
@@ -782,6 +790,7 @@ class GoTo(Dialog["Place"]):
     def __init__(self, ui: TerminalUI, find: Callable[[str], Sequence[Place]]) -> None:
         super().__init__(ui, "go to")
         self._find = find
+        self._typed = ""
         hint = "a screen, an address, a mail's number, why ..."
         self._input = Input(compact=True, select_on_focus=False, placeholder=hint)
         self._list = VList(
@@ -806,11 +815,18 @@ class GoTo(Dialog["Place"]):
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
-        self._list.set_rows(self._find(event.value.strip()))
+        self._look_for(event.value.strip())
+
+    def _look_for(self, typed: str) -> None:
+        if typed == self._typed:
+            return
+        self._typed = typed
+        self._list.set_rows(self._find(typed))
         self._list.move_to(0)
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
+        self._look_for(event.value.strip())  # Enter can come before the news of the letters in front of it
         if self._list.current is not None:
             self.dismiss(self._list.current)
 

@@ -55,7 +55,9 @@ class At:
         post = self.house.at_work()
 
         async def here() -> bool:
-            return bool(await self.house.values("SELECT count(*) FROM ledger") == [self.number])
+            in_hand = "SELECT count(*) FROM entry WHERE direction = 'out' AND state IN ('waiting', 'active')"
+            taken = await self.house.values("SELECT count(*) FROM ledger") == [self.number]
+            return bool(taken and await self.house.values(in_hand) == [0])
 
         await until(here)
         await post.stop()
