@@ -54,8 +54,6 @@ HERD = 0.01
 """Seconds for each touchpoint over which the first sign-ins are spread."""
 SWITCH = 0.001
 """Seconds after which a thread that computes lets the loop have its turn: a hostile page is made readable in one."""
-STEP = 60.0
-"""Seconds by which a clock may be corrected without our looking at every due time."""
 PASSWORD = "password"
 
 
@@ -74,8 +72,6 @@ class Daemon:
         self._clock = clock
         self._posts: dict[int, Post] = {}
         self._changing = asyncio.Lock()
-        self._looked_at = float("inf"), 0.0
-        """The time of day, and the steady time, at the last look at the clock."""
         self._inherited = systemd.inherited_sockets()
 
     # -- start and stop ----------------------------------------------------------------------------------------------
@@ -173,16 +169,12 @@ class Daemon:
         self._flight.close()
 
     async def mind_the_clock(self) -> None:
-        """Where the clock was set back, have what was put off before not wait for that time to come again."""
-        now, steady = self._clock(), time.monotonic()
-        before, since = self._looked_at
-        if now - before > steady - since - STEP:
-            self._looked_at = now, steady
+        """Have nothing wait for a time that only a wrong clock could name; asked again and again, since steps go unseen."""
+        now, waits = self._clock(), self.settings.retry
+        if not await self.store.read(lambda tx: due.astray(tx, now, waits)):
             return
-        count = await self.store.write(lambda tx: due.bring_back(tx, now, self.settings.retry))
-        self._looked_at = now, steady
-        if count:
-            log.warning("the clock was set back: %d mails that would have waited for too long are due now", count)
+        count = await self.store.write(lambda tx: due.bring_back(tx, now, waits))
+        log.warning("the clock was set back: %d mails that would have waited for too long are due now", count)
         for touchpoint_id in self._posts:
             self.wake(touchpoint_id)
 

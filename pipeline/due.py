@@ -13,13 +13,27 @@ from pipeline.store import Tx
 _SLACK = 1.5
 """Waits are drawn by chance, up to a quarter more than planned."""
 _WAITS = (
-    "UPDATE entry SET due_at = :now WHERE state = 'waiting' AND due_at > :limit",
-    "UPDATE entry SET due_at = :now WHERE state = 'active' AND due_at > :limit",  # it may be put off again
-    "UPDATE ledger SET due_at = :now WHERE state = 'pending' AND due_at > :limit",
+    ("entry", "state = 'waiting'"),
+    ("entry", "state = 'active'"),  # it may be put off again
+    ("ledger", "state = 'pending'"),
 )
+
+
+def astray(tx: Tx, now: float, schedule: Schedule) -> bool:
+    """Whether anything waits longer than waits are; reads indexes only."""
+    at = {"limit": _limit(now, schedule)}
+    return any(
+        tx.one(f"SELECT 1 FROM {table} WHERE {which} AND due_at > :limit LIMIT 1", at) for table, which in _WAITS
+    )
 
 
 def bring_back(tx: Tx, now: float, schedule: Schedule) -> int:
     """Have nothing wait longer than waits are; how many mails and pending items that was."""
-    limit = now + _SLACK * max(schedule.longest, PENDING_LONGEST)
-    return sum(tx.run(sql, {"now": now, "limit": limit}) for sql in _WAITS)
+    at = {"now": now, "limit": _limit(now, schedule)}
+    return sum(
+        tx.run(f"UPDATE {table} SET due_at = :now WHERE {which} AND due_at > :limit", at) for table, which in _WAITS
+    )
+
+
+def _limit(now: float, schedule: Schedule) -> float:
+    return now + _SLACK * max(schedule.longest, PENDING_LONGEST)

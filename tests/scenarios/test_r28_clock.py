@@ -16,7 +16,8 @@ DESK, BUYER, SLOW = "desk@shop.example", "buyer@example.org", "slow@example.org"
 DAYS = 400 * 86400.0
 
 
-async def test_r28_the_queue_neither_expires_nor_sticks_and_nobody_is_answered_twice() -> None:
+@pytest.mark.parametrize("seen", [True, False], ids=["a step that is seen", "ahead and back between two looks"])
+async def test_r28_the_queue_neither_expires_nor_sticks_and_nobody_is_answered_twice(seen: bool) -> None:
     async with inside() as house:
         await house.furnish(DESK, auto_reply="We have your mail.")
         await house.call(AddRelayUser(name="crm", password=PASSWORD, grants=(DESK,)))
@@ -28,7 +29,8 @@ async def test_r28_the_queue_neither_expires_nor_sticks_and_nobody_is_answered_t
         assert await replies(house) == 1
 
         house.clock.off = DAYS
-        await house.daemon.mind_the_clock()
+        if seen:
+            await house.daemon.mind_the_clock()
         house.provider.deliver(DESK, letter(BUYER, DESK, "two"))
         await house.until_taken(2)
         await relay(house, 2)
