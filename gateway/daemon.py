@@ -169,7 +169,7 @@ class Daemon:
         self._flight.close()
 
     async def mind_the_clock(self) -> None:
-        """Have nothing wait for a time that only a wrong clock could name; asked again and again, since steps go unseen."""
+        """Have nothing wait for a time that only a wrong clock could name; looked at often, since steps go unseen."""
         now, waits = self._clock(), self.settings.retry
         if not await self.store.read(lambda tx: due.astray(tx, now, waits)):
             return
